@@ -1,0 +1,79 @@
+"""The one typed object per exchange: what was asked, decided, injected and seen.
+
+Any engine fills it in; `audit.event` turns it into the record. It never holds a secret value.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from proxy.policy.decide import Decision
+from proxy.policy.host import Host
+from proxy.policy.reason import Reason
+from proxy.policy.rules import Policy
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_id() -> str:
+    """A ULID: 48 bits of milliseconds and 80 random bits, 26 characters that sort by time (github.com/ulid/spec)."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Who asks: the sandbox's name and the policy that holds for it."""
+
+    name: str
+    policy: Policy
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request or tunnel, from its first byte to its last. Times are seconds of `time.monotonic`, sizes bytes.
+
+    `started_at` is wall-clock time. `end` says how it ended: `complete`, `refused`, `client_closed`,
+    `upstream_closed`, `aborted`, `open` (still running), `crashed`.
+    """
+
+    sandbox: str
+    policy: Policy
+    client: str = ""
+    id: str = field(default_factory=new_id)
+    started_at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    scheme: str = ""
+    host: Host | None = None
+    port: int = 0
+    method: str = ""
+    path: str = ""
+    query_keys: tuple[str, ...] = ()
+    user_agent: str = ""
+    tunnel: bool = False
+    websocket: bool = False
+    grpc: bool = False
+    decision: Decision = field(default_factory=Decision)
+    detail: str = ""
+    credential: str | None = None
+    injected: bool = False
+    not_injected: str | None = None
+    upstream_ip: str | None = None
+    tls: str | None = None
+    status: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    first_byte: float | None = None
+    end: str = ""
+    recorded: bool = False
+
+    @property
+    def allowed(self) -> bool:
+        return self.decision.allowed
+
+    def refuse(self, reason: Reason, detail: str = "") -> None:
+        """Turn the exchange into a refusal. A refusal is never turned back; the first reason stays."""
+        if self.decision.allowed or self.decision.reason is Reason.POLICY_ERROR:
+            rule, nearest = self.decision.rule, self.decision.nearest
+            self.decision = Decision(reason=reason, rule=rule, nearest=nearest)
+            self.detail = detail

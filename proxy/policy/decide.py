@@ -1,0 +1,234 @@
+"""The decision. Every allow and every deny of a request or a tunnel comes from here.
+
+Pure: a policy, a request and a date in, a decision out. Rule order never matters.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import IntEnum
+from functools import cached_property
+
+from proxy.policy.address import Network, within
+from proxy.policy.host import Host
+from proxy.policy.path import AmbiguousPath, Segments, read_path, split_encoded_slashes
+from proxy.policy.reason import Reason
+from proxy.policy.request import Request, query_denied, query_matches
+from proxy.policy.rules import NEVER_METHODS, Policy, Rule
+
+# What `mode: observe` lets pass. Deny rules, address checks and every doubt about what a request is hold in each mode.
+_OBSERVABLE = frozenset(
+    {
+        Reason.HOST_NOT_ALLOWED,
+        Reason.PORT_NOT_ALLOWED,
+        Reason.SCHEME_NOT_ALLOWED,
+        Reason.METHOD_NOT_ALLOWED,
+        Reason.PATH_NOT_ALLOWED,
+        Reason.QUERY_NOT_ALLOWED,
+        Reason.RULE_EXPIRED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What may happen to a request. The zero value denies.
+
+    `rule` is the id of the rule that decided, `nearest` that of the rule that came closest to a denied request,
+    `networks` the private ranges that the deciding rules open, `credential` the name to inject.
+    `observed` marks a denial that `mode: observe` let pass: `allowed` is true and `reason` says why not.
+    """
+
+    allowed: bool = False
+    reason: Reason = Reason.POLICY_ERROR
+    rule: str | None = None
+    nearest: str | None = None
+    credential: str | None = None
+    networks: tuple[Network, ...] = ()
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectDecision:
+    """What may happen to a CONNECT. The zero value denies.
+
+    `tunnel` is set for a rule with `inspect: false`; otherwise the tunnel's content is intercepted and each
+    request in it is decided on its own. `http2` says whether HTTP/2 is offered to the client.
+    """
+
+    decision: Decision = Decision()
+    tunnel: bool = False
+    http2: bool = False
+
+
+class _Stage(IntEnum):
+    """How far a request got with one rule; a later stage is a nearer miss."""
+
+    SCHEME = 1
+    PORT = 2
+    METHOD = 3
+    PATH = 4
+    QUERY = 5
+    EXPIRED = 6
+    MATCH = 7
+
+
+_MISSED = {
+    _Stage.SCHEME: Reason.SCHEME_NOT_ALLOWED,
+    _Stage.PORT: Reason.PORT_NOT_ALLOWED,
+    _Stage.METHOD: Reason.METHOD_NOT_ALLOWED,
+    _Stage.PATH: Reason.PATH_NOT_ALLOWED,
+    _Stage.QUERY: Reason.QUERY_NOT_ALLOWED,
+    _Stage.EXPIRED: Reason.RULE_EXPIRED,
+}
+
+
+def decide(policy: Policy, request: Request, today: date) -> Decision:
+    """Decide one request. `today` (UTC) is the day that `expires` is compared with."""
+    if request.method in NEVER_METHODS:
+        return Decision(reason=Reason.METHOD_NOT_ALLOWED)
+    denying = policy.deny.speaking_of(request.host)
+    allowing = tuple(rule for rule in policy.allow.speaking_of(request.host) if rule.inspect)
+    reading = _Reading(request, denying, allowing)
+    for rule in sorted(denying, key=_by_id):
+        if _denies(rule, request, reading):
+            readable = rule.paths is None or reading.every
+            return Decision(reason=Reason.DENIED_BY_RULE if readable else Reason.AMBIGUOUS_PATH, rule=rule.id)
+    verdict = _decide_allow(request, reading, allowing, today)
+    return _observe(verdict) if policy.observe else verdict
+
+
+def decide_connect(policy: Policy, host: Host, port: int, today: date) -> ConnectDecision:
+    """Decide a CONNECT: refused only for what can never hold a request, else a tunnel or an interception."""
+    rules = policy.allow.speaking_of(host)
+    inspected = [rule for rule in rules if rule.inspect and rule.opens_port(port)]
+    tunnels = [rule for rule in rules if not rule.inspect and rule.opens_port(port)]
+    if tunnels and not inspected:
+        return ConnectDecision(_decide_tunnel(policy, host, port, tunnels, today), tunnel=True)
+    http2 = any(rule.http2 for rule in inspected)
+    if inspected or policy.observe:
+        return ConnectDecision(Decision(allowed=True, reason=Reason.ALLOWED), http2=http2)
+    if rules or port not in policy.ports:
+        nearest = min((rule.id for rule in rules), default=None)
+        return ConnectDecision(Decision(reason=Reason.PORT_NOT_ALLOWED, nearest=nearest))
+    return ConnectDecision(Decision(allowed=True, reason=Reason.ALLOWED))
+
+
+def _decide_tunnel(policy: Policy, host: Host, port: int, tunnels: list[Rule], today: date) -> Decision:
+    # What a deny rule says of methods or paths cannot be seen in a tunnel, so each one about the host closes it.
+    for rule in sorted(policy.deny.speaking_of(host), key=_by_id):
+        if rule.opens_port(port):
+            return Decision(reason=Reason.DENIED_BY_RULE, rule=rule.id)
+    current = [rule for rule in tunnels if not rule.expired(today)]
+    if not current:
+        return Decision(reason=Reason.RULE_EXPIRED, nearest=min(rule.id for rule in tunnels))
+    return _allowed(host, current)
+
+
+def _decide_allow(request: Request, reading: "_Reading", rules: tuple[Rule, ...], today: date) -> Decision:
+    if not rules:
+        literal = request.host.address is not None
+        return Decision(reason=Reason.ADDRESS_NOT_ALLOWED if literal else Reason.HOST_NOT_ALLOWED)
+    stages = {rule.id: _stage(rule, request, reading, today) for rule in rules}
+    matching = [rule for rule in rules if stages[rule.id] is _Stage.MATCH]
+    if matching:
+        if reading.ambiguous_for(matching):
+            return Decision(reason=Reason.AMBIGUOUS_PATH, nearest=min(rule.id for rule in matching))
+        return _allowed(request.host, matching)
+    furthest = max(stages.values())
+    nearest = min(rule_id for rule_id, stage in stages.items() if stage is furthest)
+    if furthest is _Stage.PATH and reading.ambiguous:
+        return Decision(reason=Reason.AMBIGUOUS_PATH, nearest=nearest)
+    return Decision(reason=_MISSED[furthest], nearest=nearest)
+
+
+def _allowed(host: Host, matching: list[Rule]) -> Decision:
+    credentials = {rule.credential for rule in matching if rule.credential is not None}
+    if len(credentials) > 1:  # the checker refuses such a policy; this is the second lock
+        return Decision(reason=Reason.POLICY_ERROR)
+    rule = min(matching, key=lambda rule: (rule.credential is None, rule.id))
+    networks = tuple(dict.fromkeys(network for each in matching for network in each.networks))
+    if host.address is not None and not within(host.address, networks):
+        return Decision(reason=Reason.ADDRESS_NOT_ALLOWED)
+    return Decision(allowed=True, reason=Reason.ALLOWED, rule=rule.id, credential=rule.credential, networks=networks)
+
+
+def _stage(rule: Rule, request: Request, reading: "_Reading", today: date) -> _Stage:
+    if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
+        schemes = {scheme for scheme, _ in rule.endpoints}
+        return _Stage.PORT if request.scheme in schemes else _Stage.SCHEME
+    if rule.methods is not None and request.method not in rule.methods:
+        return _Stage.METHOD
+    if rule.paths is not None:
+        segments = reading.kept if rule.keep_encoded_slash else reading.strict
+        if segments is None or not any(pattern.matches(segments) for pattern in rule.paths):
+            return _Stage.PATH
+    if rule.query and not query_matches(request.query, rule.query):
+        return _Stage.QUERY
+    return _Stage.EXPIRED if rule.expired(today) else _Stage.MATCH
+
+
+def _denies(rule: Rule, request: Request, reading: "_Reading") -> bool:
+    if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
+        return False
+    if rule.methods is not None and request.method not in rule.methods:
+        return False
+    # A path that cannot be read may be the one that the rule means.
+    if rule.paths is not None and reading.every:
+        if not any(pattern.denies(segments) for segments in reading.every for pattern in rule.paths):
+            return False
+    return not rule.query or query_denied(request.query, rule.query)
+
+
+def _observe(decision: Decision) -> Decision:
+    if decision.allowed or decision.reason not in _OBSERVABLE:
+        return decision
+    return replace(decision, allowed=True, observed=True)
+
+
+def _by_id(rule: Rule) -> str:
+    return rule.id
+
+
+class _Reading:
+    """The readings of one request's path, made when a rule first asks."""
+
+    def __init__(self, request: Request, denying: tuple[Rule, ...], allowing: tuple[Rule, ...]) -> None:
+        self._path = request.path
+        self._rules = [rule for rule in (*denying, *allowing) if rule.paths is not None]
+        self._kept_by_all = all(rule.keep_encoded_slash for rule in allowing if rule.paths is not None)
+
+    @cached_property
+    def strict(self) -> Segments | None:
+        try:
+            return read_path(self._path)
+        except AmbiguousPath:
+            return None
+
+    @cached_property
+    def kept(self) -> Segments | None:
+        if self.strict is not None:
+            return self.strict
+        try:
+            return read_path(self._path, keep_encoded_slash=True)
+        except AmbiguousPath:
+            return None
+
+    @cached_property
+    def every(self) -> tuple[Segments, ...]:
+        """All readings that some server could have: what a deny rule is held against."""
+        if self.strict is not None:
+            return (self.strict,)
+        return () if self.kept is None else (self.kept, split_encoded_slashes(self._path))
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the path cannot be judged, though some rule about the host speaks of paths."""
+        if not self._rules:
+            return False
+        return self.kept is None or (self.strict is None and not self._kept_by_all)
+
+    def ambiguous_for(self, matching: list[Rule]) -> bool:
+        """As `ambiguous`, where a matching rule that keeps encoded slashes has settled their meaning."""
+        if self.kept is not None and any(rule.paths is not None and rule.keep_encoded_slash for rule in matching):
+            return False
+        return self.ambiguous

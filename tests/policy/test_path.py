@@ -1,0 +1,70 @@
+"""Paths: one reading or none; patterns."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.policy.path import AmbiguousPath, parse_pattern, read_path
+
+texts = st.text(st.sampled_from("ab./%25efEF;\\*\x00?#~é\uff0f\u2024"), max_size=12)
+
+
+@given(texts)
+def test_a_path_is_read_or_ambiguous_and_nothing_else(raw: str) -> None:
+    for keep in (False, True):
+        try:
+            segments = read_path("/" + raw, keep_encoded_slash=keep)
+        except AmbiguousPath:
+            continue
+        assert "" not in segments[:-1]
+        assert not {".", ".."} & set(segments)
+        assert not any("\\" in segment or ";" in segment or "\x00" in segment for segment in segments)
+        assert keep or not any("/" in segment for segment in segments)
+
+
+@given(texts)
+def test_a_path_that_reads_strictly_reads_the_same_when_slashes_are_kept(raw: str) -> None:
+    try:
+        strict = read_path("/" + raw)
+    except AmbiguousPath:
+        return
+    assert read_path("/" + raw, keep_encoded_slash=True) == strict
+
+
+@given(st.text(max_size=20))
+def test_a_pattern_parses_or_says_why(text: str) -> None:
+    try:
+        pattern = parse_pattern(text)
+    except ValueError:
+        return
+    if "%" not in text:
+        assert str(parse_pattern(str(pattern))) == str(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("/", "/", True),
+        ("/", "/a", False),
+        ("/**", "/", True),
+        ("/**", "/a/b", True),
+        ("/a/**", "/a", True),
+        ("/a/**", "/a/", True),
+        ("/a/**", "/ab", False),
+        ("/a/*", "/a/b", True),
+        ("/a/*", "/a/", False),
+        ("/a/*", "/a/b/c", False),
+        ("/a/*/c", "/a/b/c", True),
+        ("/a/", "/a/", True),
+        ("/a/", "/a", False),
+        ("/%61", "/a", True),
+    ],
+)
+def test_pattern(pattern: str, path: str, matches: bool) -> None:
+    assert parse_pattern(pattern).matches(read_path(path)) is matches
+
+
+@pytest.mark.parametrize("text", ["", "a", "/a*", "/**/a", "/a?b", "/a//b", "/../a", "/a%2fb", "*", "/a#b"])
+def test_a_pattern_that_could_mislead_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_pattern(text)
