@@ -1,0 +1,204 @@
+"""One file's entries -> rules, and the merged rules -> a `Policy`. Nothing here depends on the order of anything."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from proxy.config.explain import explain, right_form
+from proxy.config.keys import check_keys
+from proxy.config.parse import parse
+from proxy.config.schema import AllowRule, CredentialEntry, DenyRule, InjectEntry, PolicyFile
+from proxy.config.tree import Document, failure
+from proxy.errors import Problem
+from proxy.policy.credential import CredentialSpec, Inject
+from proxy.policy.rules import READ_METHODS, Policy, Rule, RuleIndex
+
+_PORTS = {"https": 443, "http": 80}
+_EVERY_SCHEME = ("http", "https")
+_EVERY_PORT = range(1, 65536)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One policy file, read and compiled, before it is merged with what it extends."""
+
+    document: Document
+    model: PolicyFile
+    allow: tuple[Rule, ...]
+    deny: tuple[Rule, ...]
+    credentials: Mapping[str, CredentialSpec]
+
+
+def read_part(data: bytes, path: str) -> Part:
+    """Read one file on its own. Raises `ConfigError` with every fault in it that needs no other file to be seen."""
+    document = parse(data, path)
+    nulls = frozenset(document.nulls())
+    plain = document.root.plain()
+    problems = [*document.problems, *(_empty(document, null) for null in sorted(nulls, key=repr))]
+    problems.extend(check_keys(document, plain))
+    try:
+        model = PolicyFile.model_validate(plain)
+    except ValidationError as error:
+        problems.extend(explain(error, document, nulls))
+    if problems:
+        raise failure(sorted(problems, key=_by_place))
+    return Part(
+        document,
+        model,
+        tuple(_allow(entry, _where(document, "allow", index)) for index, entry in enumerate(model.allow)),
+        tuple(_deny(entry, _where(document, "deny", index)) for index, entry in enumerate(model.deny)),
+        {name: _credential(name, entry) for name, entry in model.credentials.items()},
+    )
+
+
+def assemble(parts: Sequence[Part]) -> Policy:
+    """Merge a policy (first) with the policies that it extends. `check` has found no fault in them."""
+    top = parts[0]
+    allow = sorted((rule for part in parts for rule in part.allow), key=_by_id)
+    deny = sorted((rule for part in parts for rule in part.deny), key=_by_id)
+    credentials = {name: spec for part in parts for name, spec in part.credentials.items()}
+    observe = top.model.mode == "observe"
+    return Policy(
+        name=top.model.name,
+        digest=_digest(observe, allow, deny, credentials),
+        source=top.document.path,
+        observe=observe,
+        allow=RuleIndex.of(allow),
+        deny=RuleIndex.of(deny),
+        ports=frozenset({443}).union(port for rule in allow for _, port in rule.endpoints or ()),
+        denied_networks=tuple(dict.fromkeys(network for rule in deny for network in rule.networks)),
+        credentials=MappingProxyType(dict(sorted(credentials.items()))),
+        rules=tuple(sorted((*allow, *deny), key=_by_id)),
+    )
+
+
+def _allow(entry: AllowRule, where: str) -> Rule:
+    # One object for the usual case, so that ten thousand rules do not hold ten thousand sets.
+    schemes = tuple(entry.schemes or ("https",))
+    return Rule(
+        id=entry.id,
+        where=where,
+        why=entry.why,
+        hosts=_unique(entry.hosts),
+        networks=_unique(entry.addresses),
+        endpoints=_endpoints(schemes, tuple(entry.ports)),
+        methods=_methods(entry) if entry.inspect else None,
+        paths=_unique(entry.paths) or None,
+        query=tuple(sorted(entry.query.items())),
+        keep_encoded_slash=entry.encoded_slash == "keep",
+        inspect=entry.inspect,
+        http2=entry.http2,
+        expires=entry.expires,
+        credential=entry.credential,
+    )
+
+
+def _deny(entry: DenyRule, where: str) -> Rule:
+    given = entry.access is not None or entry.methods
+    # A deny rule means all that it does not name: `ports` alone is every scheme, `schemes` alone every port.
+    schemes, ports = tuple(entry.schemes or _EVERY_SCHEME), tuple(entry.ports or _EVERY_PORT)
+    return Rule(
+        id=entry.id,
+        where=where,
+        why=entry.why,
+        hosts=_unique(entry.hosts),
+        networks=_unique(entry.addresses),
+        endpoints=_endpoints(schemes, ports) if entry.schemes or entry.ports else None,
+        methods=_methods(entry) if given else None,
+        paths=_unique(entry.paths) or None,
+        query=tuple(sorted(entry.query.items())),
+    )
+
+
+def _methods(entry: AllowRule | DenyRule) -> frozenset[str] | None:
+    if entry.access == "any":
+        return None
+    return frozenset(entry.methods) or READ_METHODS
+
+
+@lru_cache(maxsize=64)
+def _endpoints(schemes: tuple[str, ...], ports: tuple[int, ...]) -> frozenset[tuple[str, int]]:
+    return frozenset((scheme, port) for scheme in schemes for port in ports or (_PORTS[scheme],))
+
+
+def _credential(name: str, entry: CredentialEntry) -> CredentialSpec:
+    return CredentialSpec(
+        name=name,
+        source=entry.source,
+        hosts=_unique(entry.hosts),
+        provider=entry.provider,
+        inject=_inject(entry.inject) if entry.inject else None,
+        placeholder=entry.placeholder,
+        replace_client_credentials=entry.client_credentials == "replace",
+    )
+
+
+def _inject(entry: InjectEntry) -> Inject:
+    return Inject(
+        header=entry.header,
+        format=entry.format or "{secret}",
+        bearer=entry.bearer is True,
+        basic=entry.basic.username if entry.basic else None,
+        query=entry.query,
+    )
+
+
+def _digest(observe: bool, allow: list[Rule], deny: list[Rule], credentials: Mapping[str, CredentialSpec]) -> str:
+    meaning = {
+        "version": 1,
+        "observe": observe,
+        "allow": [_rule_meaning(rule) for rule in allow],
+        "deny": [_rule_meaning(rule) for rule in deny],
+        "credentials": {name: {**asdict(spec), "hosts": _texts(spec.hosts)} for name, spec in credentials.items()},
+    }
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _rule_meaning(rule: Rule) -> list[object]:
+    """What a rule decides and how it is called: not `why`, not where it stands."""
+    return [
+        rule.id,
+        _texts(rule.hosts),
+        _texts(rule.networks),
+        None if rule.endpoints is None else sorted(rule.endpoints),
+        None if rule.methods is None else sorted(rule.methods),
+        None if rule.paths is None else [[path.segments, path.rest] for path in rule.paths],
+        rule.query,
+        rule.keep_encoded_slash,
+        rule.inspect,
+        rule.http2,
+        str(rule.expires or ""),
+        rule.credential,
+    ]
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return sorted(str(value) for value in values)
+
+
+def _unique[T](values: list[T]) -> tuple[T, ...]:
+    """Sorted, each once: equal meaning makes equal rules."""
+    return tuple(sorted(dict.fromkeys(values), key=repr))
+
+
+def _where(document: Document, section: str, index: int) -> str:
+    return document.where((section, index)).rpartition(":")[0]
+
+
+def _empty(document: Document, path: tuple[str | int, ...]) -> Problem:
+    subject = f"`{path[-1]}`" if path and isinstance(path[-1], str) else "an item of a list"
+    return document.problem(path, f"{subject} has no value", right_form(path) or "give it one, or remove it")
+
+
+def _by_id(rule: Rule) -> str:
+    return rule.id
+
+
+def _by_place(problem: Problem) -> tuple[int, int]:
+    numbers = [int(part) for part in problem.where.rsplit(":", 2)[1:] if part.isdigit()]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)

@@ -1,0 +1,203 @@
+"""Bytes of a policy file -> `Document`. YAML 1.1 without its surprises: no aliases, tags, merges or duplicate keys.
+
+The tree is composed here from libyaml's events, because PyYAML's own composer resolves aliases, keeps the last of
+two equal keys and recurses as deep as the file says. What can be read past is collected; what cannot raises.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from yaml.nodes import ScalarNode
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+
+from proxy.config.tree import Document, KeyPath, Mark, Node, failure, key_path, shown
+from proxy.errors import ConfigError, Problem
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+
+# libyaml is more than ten times as fast; the other one is there where PyYAML was built without it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVE: Any = Resolver().resolve
+_TAG = "tag:yaml.org,2002:"
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
+_TRUE = frozenset({"true", "yes", "on"})
+_CONTROL = Reader.NON_PRINTABLE
+_ALIAS = re.compile(r"\*[^\s,\]}'\"]*")
+
+EMPTY_HINT = "a policy starts with `version: 1` and `name: my-agent`; without rules it denies everything"
+
+
+def parse(data: bytes, path: str) -> Document:
+    """Parse one file. `path` is only what messages call it.
+
+    Raises `ConfigError` where no tree can be made; lesser problems are in the document's `problems`.
+    """
+    text = _decode(data, path)
+    composer = _Composer(path)
+    try:
+        root = composer.document(yaml.parse(text, Loader=_LOADER))
+    except yaml.YAMLError as error:
+        raise _syntax_error(error, text, path, composer.problems) from None
+    if root is None or (root.value is None and root.text == ""):
+        raise ConfigError("an empty policy", EMPTY_HINT, path)
+    if not isinstance(root.value, dict):
+        problem = Problem("a policy is a mapping of keys", EMPTY_HINT, f"{path}:{root.mark.line}:{root.mark.column}")
+        raise failure([problem, *composer.problems])
+    return Document(path, root, composer.problems)
+
+
+def _decode(data: bytes, path: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise ConfigError("the file is larger than 1 MiB", "split it and join the parts with `extends`", path)
+    if (nul := data.find(b"\0")) >= 0:
+        raise ConfigError(
+            "the file holds a NUL byte", "save it as UTF-8 text", f"{path}:{data.count(b'\n', 0, nul) + 1}"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError("the file is not UTF-8", "save it as UTF-8 text", f"{path}:{line}") from None
+
+
+class _Composer:
+    """Turns the events of one document into nodes, within bounds."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._count = 0
+        self.problems: list[Problem] = []
+
+    def document(self, events: Iterator[Any]) -> Node | None:
+        self._events = events
+        root: Node | None = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    raise self._stop(event, "a second document", "one file holds one policy; remove the `---`")
+                root = self._node(next(events), ())
+        return root
+
+    def _node(self, event: Any, path: KeyPath) -> Node:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise self._stop(event, f"more than {MAX_NODES} values", "split the file and use `extends`")
+        if len(path) > MAX_DEPTH:
+            raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
+        mark = _mark(event)
+        if isinstance(event, yaml.AliasEvent):
+            alias = f"*{event.anchor}"
+            hint = f'quote a wildcard: "{alias}"; to share rules use `extends`'
+            self._note(event, path, f"{shown(alias)} is a YAML alias, and policies have none", hint)
+            return Node(mark, "")
+        if event.anchor is not None:
+            self._note(event, path, f"{shown('&' + event.anchor)} is a YAML anchor, and policies have none")
+        if event.tag is not None:
+            self._note(
+                event, path, f"{shown(event.tag)} is a YAML tag, and policies have none", "write the plain value"
+            )
+        if isinstance(event, yaml.ScalarEvent):
+            return Node(mark, _scalar(event), event.value)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Node(mark, self._items(path))
+        return self._mapping(mark, path)
+
+    def _items(self, path: KeyPath) -> list[Node]:
+        items: list[Node] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, mark: Mark, path: KeyPath) -> Node:
+        children: dict[str, Node] = {}
+        keys: dict[str, Mark] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            child = self._node(next(self._events), (*path, key or "?"))
+            if key is None:
+                continue
+            if key in keys:
+                first = f"it is first given at {self._path}:{keys[key].line}; keep one of the two"
+                self._note(event, (*path, key), f"the key {shown(key)} is given twice", first)
+            else:
+                children[key], keys[key] = child, _mark(event)
+        return Node(mark, children, keys=keys)
+
+    def _key(self, event: Any, path: KeyPath) -> str | None:
+        node = self._node(event, path)
+        if isinstance(node.value, str):
+            return node.value
+        if event.__class__ is yaml.ScalarEvent and node.text == "<<":
+            self._note(event, path, "`<<` is a YAML merge, and policies have none", "to share rules use `extends`")
+        elif event.__class__ is yaml.ScalarEvent:
+            self._note(event, path, f"the key {shown(node.text)} is not text", f'quote it: "{node.text[:40]}"')
+        else:
+            self._note(event, path, "a key is a list or a mapping", "write a key as plain text")
+        return None
+
+    def _note(self, event: Any, path: KeyPath, message: str, hint: str = "") -> None:
+        mark = _mark(event)
+        self.problems.append(Problem(message, hint, f"{self._path}:{mark.line}:{mark.column}", key_path(path)))
+
+    def _stop(self, event: Any, message: str, hint: str = "") -> ConfigError:
+        self._note(event, (), message, hint)
+        return failure(self.problems[-1:] + self.problems[:-1])
+
+
+def _mark(event: Any) -> Mark:
+    return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _scalar(event: Any) -> str | int | float | bool | None:
+    """The value of a scalar. Dates stay text; a number in any but plain decimal form is a float, which no key takes."""
+    text: str = event.value
+    if not event.implicit[0]:
+        return text
+    match str(_RESOLVE(ScalarNode, text, event.implicit)).removeprefix(_TAG):
+        case "null" | "merge":
+            return None
+        case "bool":
+            return text.lower() in _TRUE
+        case "int":
+            return int(text) if _INTEGER.fullmatch(text) else float("nan")
+        case "float":
+            return float("nan")
+        case _:
+            return text
+
+
+def _syntax_error(error: yaml.YAMLError, text: str, path: str, before: list[Problem]) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:  # a reader error has no mark
+        found = _CONTROL.search(text)
+        line = text.count("\n", 0, found.start() if found else 0) + 1
+        first = Problem("a control character stands in the file", "remove it", f"{path}:{line}")
+        return failure([first, *before])
+    parts = (getattr(error, "context", None), getattr(error, "problem", None))
+    message = "not valid YAML: " + ", ".join(part for part in parts if part)
+    lines = text.split("\n")
+    line_text = lines[mark.line] if mark.line < len(lines) else ""
+    column = mark.column - line_text[: mark.column].endswith("*")  # an alias is marked behind its star
+    hint = _syntax_hint(line_text, column, message)
+    return failure([Problem(message, hint, f"{path}:{mark.line + 1}:{column + 1}"), *before])
+
+
+def _syntax_hint(line: str, column: int, message: str) -> str:
+    rest = line[column:]
+    if rest.startswith("*"):
+        found = _ALIAS.match(rest)
+        return f'a bare `*` starts a YAML alias; quote it: "{found[0] if found else "*"}"'
+    if "\t" in line[: column + 1]:
+        return "indent with spaces, not tabs"
+    if rest[:1] in {"@", "`", "%", "&", "!", "|", ">"}:
+        return f"quote a value that starts with {rest[0]}"
+    if "mapping values are not allowed" in message:
+        return "quote a text that holds `: `, and check the indentation of this line"
+    if "flow" in message:
+        return "close every bracket, and quote an item that holds `: `, `[` or starts with `:`"
+    return "check the indentation and the quotes of this line and the one before"

@@ -1,0 +1,113 @@
+"""A parsed YAML document in which every value and every key still knows its line and column."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from proxy.errors import ConfigError, Problem
+
+type KeyPath = tuple[str | int, ...]
+type Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"] | None
+
+_SIMPLE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a file; both numbers start at 1, columns count characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Node:
+    """One value. `text` is a scalar as it was written; `keys` has the mark of each key of a mapping."""
+
+    mark: Mark
+    value: "str | int | float | bool | list[Node] | dict[str, Node] | None"
+    text: str = ""
+    keys: dict[str, Mark] = field(default_factory=dict)
+
+    def child(self, key: str | int) -> "Node | None":
+        if isinstance(self.value, dict) and isinstance(key, str):
+            return self.value.get(key)
+        if isinstance(self.value, list) and isinstance(key, int) and 0 <= key < len(self.value):
+            return self.value[key]
+        return None
+
+    def plain(self) -> Plain:
+        """The value without its marks."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+
+@dataclass(slots=True)
+class Document:
+    """One file: its path as the user gave it, its tree, and what was wrong with it so far."""
+
+    path: str
+    root: Node
+    problems: list[Problem] = field(default_factory=list)
+
+    def node(self, path: KeyPath) -> Node | None:
+        node: Node | None = self.root
+        for key in path:
+            node = None if node is None else node.child(key)
+        return node
+
+    def where(self, path: KeyPath, *, at_key: bool = False) -> str:
+        """`file:line:column` of the value (or its key), or of the nearest thing around it that exists."""
+        node, mark = self.root, self.root.mark
+        for depth, key in enumerate(path):
+            found = node.child(key)
+            if found is None:
+                break
+            last = depth == len(path) - 1
+            mark = node.keys[key] if last and at_key and isinstance(key, str) else found.mark
+            node = found
+        return f"{self.path}:{mark.line}:{mark.column}"
+
+    def problem(self, path: KeyPath, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        return Problem(message, hint, self.where(path, at_key=at_key), key_path(path))
+
+    def nulls(self) -> Iterator[KeyPath]:
+        """The paths of all keys and items without a value."""
+        stack: list[tuple[KeyPath, Node]] = [((), self.root)]
+        while stack:
+            path, node = stack.pop()
+            if node.value is None:
+                yield path
+            elif isinstance(node.value, dict):
+                stack.extend(((*path, key), child) for key, child in node.value.items())
+            elif isinstance(node.value, list):
+                stack.extend(((*path, index), child) for index, child in enumerate(node.value))
+
+
+def key_path(path: KeyPath) -> str:
+    """`allow[3].hosts[0]`; a key that would be hard to read is quoted."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif _SIMPLE_KEY.fullmatch(key):
+            text += f".{key}" if text else key
+        else:
+            text += f"[{key[:64]!r}]"
+    return text
+
+
+def shown(text: str) -> str:
+    """A piece of a file as a message shows it: in backticks, cut, and without characters that a terminal obeys."""
+    cut = text if len(text) <= 80 else text[:79] + "…"
+    return f"`{cut}`" if cut.isprintable() and "`" not in cut else repr(cut)
+
+
+def failure(problems: Sequence[Problem]) -> ConfigError:
+    """The error that carries the problems, at least one."""
+    error = ConfigError(problems[0].message)
+    error.problems = tuple(problems)
+    return error
