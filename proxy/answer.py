@@ -1,0 +1,87 @@
+"""The response on its way back: which headers reach the client, and the filter that its body passes.
+
+Pure, over bytes, for every engine. What the upstream could use against the sandbox or the proxy
+is dropped, what it echoes of an injected secret is masked, and nothing is buffered.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+
+from proxy.credentials.decode import Decoder, decoder_for
+from proxy.credentials.scrub import Mask, Scrubber
+from proxy.head import Headers
+
+# Hop-by-hop fields, and those that would send the client past the proxy (RFC 7838).
+_DROPPED = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer upgrade"
+    b" alt-svc".split()
+)
+_ACCEPT_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+class Undecodable(ValueError):
+    """The body is in a coding that cannot be searched for the injected secret."""
+
+
+def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
+    """The headers that the client gets: end-to-end ones, with the secret masked. An upgrade keeps its two."""
+    named = {
+        token.strip().lower() for key, value in headers if key.lower() == b"connection" for token in value.split(b",")
+    } - {b"content-length", b"transfer-encoding"}
+    dropped = _DROPPED | named
+    if upgrade:
+        dropped -= {b"connection", b"upgrade"}
+    kept = tuple((key, value) for key, value in headers if key.lower() not in dropped)
+    return kept if mask is None else tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
+
+
+def coding_of(headers: Headers) -> bytes:
+    """The content coding of a response, in lower case; empty for none. Several are joined with commas."""
+    values = [value.strip().lower() for key, value in headers if key.lower() == b"content-encoding"]
+    return b",".join(value for value in values if value not in (b"", b"identity"))
+
+
+def accepts(key: bytes, headers: Headers) -> bool:
+    """Whether the headers of a 101 answer accept the WebSocket that `key` asked for (RFC 6455 section 4.1)."""
+    fields = {name.lower(): value.strip() for name, value in headers}
+    digest = hashlib.sha1(key.strip() + _ACCEPT_KEY, usedforsecurity=False).digest()
+    return (
+        fields.get(b"upgrade", b"").lower() == b"websocket"
+        and fields.get(b"sec-websocket-accept") == base64.b64encode(digest)
+        and b"sec-websocket-extensions" not in fields
+    )
+
+
+class BodyFilter:
+    """What a response body passes, chunk by chunk: decoded if need be, masked, counted.
+
+    `feed` and `flush` return pieces that are never empty. `count` is called with the size of each chunk that came in.
+    `feed` raises `DecodeError` for a body that is not what its coding says: then it must be cut off.
+    """
+
+    def __init__(self, mask: Mask | None, coding: bytes, count: Callable[[int], None]) -> None:
+        self._scrubber = None if mask is None else Scrubber(mask)
+        self._decoder: Decoder | None = None
+        self._count = count
+        if mask is not None and coding:
+            self._decoder = decoder_for(coding.decode("latin-1"))
+            if self._decoder is None:
+                raise Undecodable("the upstream answers in an unknown content coding")
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the body leaves without its content coding, and so with another length."""
+        return self._decoder is not None
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        self._count(len(chunk))
+        if self._scrubber is None:
+            return [chunk] if chunk else []
+        decoded = [chunk] if self._decoder is None else self._decoder.feed(chunk)
+        return [piece for part in decoded for piece in self._scrubber.feed(part)]
+
+    def flush(self) -> list[bytes]:
+        if self._decoder is not None:
+            self._decoder.finish()
+        return [] if self._scrubber is None else self._scrubber.flush()

@@ -1,0 +1,65 @@
+"""The audit event, version 1: one flat record per exchange. A leaf module: it knows the exchange and nothing else.
+
+Values of queries, headers and bodies are never part of it; `path` is the raw path without its query.
+"""
+
+import time
+from datetime import UTC, datetime
+
+from proxy.audit.sanitise import sanitise
+from proxy.exchange import Exchange
+
+VERSION = 1
+MAX_KEYS = 32
+MAX_KEY = 64
+
+type Event = dict[str, object]
+
+
+def event_of(exchange: Exchange, now: float | None = None) -> Event:
+    """The record of an exchange. `now` is `time.monotonic()`; durations are milliseconds, sizes body bytes.
+
+    `bytes_out` went to the upstream, `bytes_in` came from it; of a tunnel both count everything.
+    """
+    now = time.monotonic() if now is None else now
+    decision = exchange.decision
+    return {
+        "v": VERSION,
+        "id": exchange.id,
+        "time": datetime.fromtimestamp(exchange.started_at, UTC).isoformat(timespec="milliseconds"),
+        "sandbox": exchange.sandbox,
+        "policy": exchange.policy.name,
+        "policy_digest": exchange.policy.digest,
+        "client": exchange.client,
+        "scheme": exchange.scheme,
+        "method": sanitise(exchange.method, 32),
+        "host": None if exchange.host is None else exchange.host.name,
+        "port": exchange.port or None,
+        "path": sanitise(exchange.path),
+        "query_keys": [sanitise(key, MAX_KEY) for key in exchange.query_keys[:MAX_KEYS]],
+        "verdict": "allow" if decision.allowed else "deny",
+        "reason": str(decision.reason),
+        "rule": decision.rule,
+        "nearest": decision.nearest,
+        "detail": sanitise(exchange.detail, 300),
+        "credential": exchange.credential,
+        "injected": exchange.injected,
+        "not_injected": exchange.not_injected,
+        "upstream_ip": exchange.upstream_ip,
+        "tls": exchange.tls,
+        "status": exchange.status,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "ttfb_ms": _milliseconds(exchange.started, exchange.first_byte),
+        "duration_ms": _milliseconds(exchange.started, now),
+        "end": exchange.end,
+    }
+
+
+def crashed(event: Event) -> Event:
+    """The record of an exchange whose worker died."""
+    return {**event, "end": "crashed", "duration_ms": None, "detail": "the worker ended before the exchange did"}
+
+
+def _milliseconds(start: float, end: float | None) -> float | None:
+    return None if end is None else round((end - start) * 1000, 3)

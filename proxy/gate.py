@@ -1,0 +1,273 @@
+"""The gate: the checkpoints that every exchange passes, in order. Each can only refuse.
+
+CONNECT target, TLS hello, request head, response head. Engines hand in bytes and do what the
+exchange then says; the decision itself is `policy.decide`, and the secret's only way out is `credentials.inject`.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from proxy.audit.sink import AuditSink, AuditUnavailable
+from proxy.credentials.inject import check_client, find_misplaced, inject
+from proxy.credentials.placeholder import placeholder
+from proxy.credentials.scrub import Mask
+from proxy.credentials.sources import CredentialUnavailable, SecretStore
+from proxy.dial import Grant
+from proxy.exchange import Exchange, Sandbox
+from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_head
+from proxy.identity import BadToken
+from proxy.policy.credential import Inject
+from proxy.policy.decide import decide, decide_connect
+from proxy.policy.host import Authority, MalformedHost, parse_authority, parse_host
+from proxy.policy.reason import Reason
+from proxy.policy.request import Request
+from proxy.policy.rules import Policy
+from proxy.session import Session
+
+# The name of a sandbox that needs no token.
+ANONYMOUS = "local"
+
+
+def today() -> date:
+    """The day that `expires` is compared with: UTC."""
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An allowed request on its way: what the engine needs to forward it. Holds no secret.
+
+    `form` says how to send the credential, as the client sent its fake; None where nothing is injected.
+    """
+
+    exchange: Exchange
+    request: Request
+    headers: Headers
+    form: Inject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The checkpoints, with what they need. `authenticate` turns Proxy-Authorization values into (sandbox, policy)."""
+
+    policies: Mapping[str, Policy]
+    secrets: Mapping[str, SecretStore]
+    placeholder_key: bytes
+    audit: AuditSink
+    authenticate: Callable[[Sequence[bytes]], tuple[str, str]]
+    tokens_required: bool
+
+    # --- CONNECT ---
+
+    def connect(self, session: Session, head: Head) -> Exchange:
+        """Judge a CONNECT: refused, allowed as a tunnel, or allowed for an interception and then forgotten."""
+        exchange = session.new_exchange()
+        session.head_since = None
+        exchange.method = "CONNECT"
+        exchange.user_agent = _user_agent(head)
+        if session.target is not None:
+            exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "a CONNECT inside a tunnel")
+            return exchange
+        try:
+            target = read_connect(head)
+            exchange.host, exchange.port = target.host, target.port
+            sandbox = self._identify(session, exchange, head)
+        except BadHead as error:
+            exchange.refuse(error.reason, str(error))
+            return exchange
+        if sandbox is None:
+            return exchange
+        session.connect = decide_connect(sandbox.policy, target.host, target.port, today())
+        exchange.decision = session.connect.decision
+        if not exchange.allowed:
+            return exchange
+        session.target = target
+        if session.connect.tunnel:
+            self._allow(session, exchange, target)
+        else:
+            session.head_since = time.monotonic()
+        return exchange
+
+    def server_name(self, session: Session, name: str | None, *, present: bool, encrypted: bool) -> None:
+        """Judge a TLS hello: `name` is its server name, `present` whether the extension was there at all."""
+        target = session.target
+        if target is None:
+            session.bar(Reason.PROTOCOL_NOT_ALLOWED, "TLS without CONNECT")
+        elif name is None:
+            if present:
+                session.bar(Reason.AUTHORITY_MISMATCH, "the TLS server name cannot be read")
+        elif not _same_host(name, target):
+            session.bar(Reason.AUTHORITY_MISMATCH, "the TLS server name is not the host of the connection")
+        if encrypted and session.connect.tunnel:
+            session.bar(Reason.PROTOCOL_NOT_ALLOWED, "an encrypted client hello hides the server name from the tunnel")
+
+    # --- requests ---
+
+    def request(self, session: Session, head: Head, *, tls: bool) -> Outbound | Exchange:
+        """Judge a request head. Returns the refused exchange, or the request that may be forwarded."""
+        exchange = session.new_exchange()
+        session.head_since = None
+        _describe(exchange, session, head, tls=tls)
+        try:
+            if session.barred is not None:
+                raise BadHead(*session.barred)
+            request = read_head(head, tunnel=session.target, tls=tls)
+            exchange.host, exchange.port, exchange.query_keys = request.host, request.port, request.query_keys
+            sandbox = session.sandbox if session.target is not None else self._identify(session, exchange, head)
+        except BadHead as error:
+            exchange.refuse(error.reason, str(error))
+            return exchange
+        if sandbox is None:
+            return exchange
+        exchange.decision = decide(sandbox.policy, request, today())
+        form = self._check_credentials(exchange, sandbox, request, head.headers)
+        if exchange.allowed:
+            self._allow(session, exchange, Authority(request.host, request.port))
+        if not exchange.allowed:
+            return exchange
+        headers = forwarded(
+            head.headers, Authority(request.host, request.port), request.scheme, websocket=exchange.websocket
+        )
+        return Outbound(exchange, request, headers, form)
+
+    def upstream_head(self, outbound: Outbound) -> tuple[Headers, str, Mask | None]:
+        """Headers and target for a verified upstream connection, and the mask for the answer if a secret went in.
+
+        The only place where a secret enters a request. Raises `CredentialUnavailable`; then nothing may be sent.
+        """
+        exchange, form = outbound.exchange, outbound.form
+        if form is None or exchange.credential is None:
+            return outbound.headers, outbound.request.target, None
+        store = self.secrets[exchange.policy.name]
+        spec = exchange.policy.credentials[exchange.credential]
+        headers = tuple(field for field in outbound.headers if field[0].lower() != b"accept-encoding")
+        headers, target = inject(spec, form, store.get(spec.name), headers, outbound.request.target)
+        exchange.injected = True
+        # A compressed answer cannot be searched for the secret as it streams by.
+        return (*headers, (b"Accept-Encoding", b"identity")), target, store.mask([spec.name])
+
+    # --- endings ---
+
+    def finish(self, session: Session, exchange: Exchange, end: str) -> None:
+        """Record an exchange, once; later endings of the same exchange change nothing."""
+        if exchange is session.challenged or session.open.pop(exchange.id, None) is None:
+            return
+        exchange.end = exchange.end or end
+        self.audit.finish(exchange)
+
+    def discard(self, session: Session, exchange: Exchange) -> None:
+        """Forget an exchange that others stand for: an intercepted CONNECT, whose requests have their own events."""
+        session.open.pop(exchange.id, None)
+
+    def close(self, session: Session) -> None:
+        """The client is gone: record everything that is still open."""
+        session.challenged = None
+        for exchange in list(session.open.values()):
+            self.finish(session, exchange, "client_closed" if exchange.allowed else "refused")
+
+    # --- parts ---
+
+    def _identify(self, session: Session, exchange: Exchange, head: Head) -> Sandbox | None:
+        """Find out whose request this is, or refuse it as unauthenticated."""
+        values = head.values(b"proxy-authorization")
+        if session.challenged is not None:
+            # The client tries again after the 407, as git does: the first try was a question, not an attempt.
+            self.discard(session, session.challenged)
+            session.challenged = None
+        if not values and not self.tokens_required:
+            name, policy_name = ANONYMOUS, next(iter(self.policies))
+        else:
+            try:
+                name, policy_name = self.authenticate(values)
+            except BadToken as error:
+                exchange.refuse(Reason.UNAUTHENTICATED, str(error))
+                if not values:
+                    session.challenged = exchange
+                return None
+        policy = self.policies.get(policy_name)
+        if policy is None:
+            exchange.refuse(Reason.UNAUTHENTICATED, "the token's policy is not served here")
+            return None
+        session.sandbox = Sandbox(name, policy)
+        exchange.sandbox, exchange.policy = name, policy
+        return session.sandbox
+
+    def _check_credentials(
+        self, exchange: Exchange, sandbox: Sandbox, request: Request, headers: Headers
+    ) -> Inject | None:
+        """Refuse placeholders on their way to a strange host and credentials that the client brought itself."""
+        if not exchange.allowed:
+            return None
+        specs = sandbox.policy.credentials
+        placeholders = self._placeholders(sandbox)
+        headers = tuple(field for field in headers if field[0].lower() != b"proxy-authorization")
+        if find_misplaced(placeholders, specs, headers, request.target, request.host) is not None:
+            exchange.refuse(Reason.CREDENTIAL_WRONG_HOST)
+            return None
+        name = exchange.decision.credential
+        if name is None:
+            return None
+        exchange.credential = name
+        spec = specs[name]
+        if not spec.bound_to(request.host) or request.scheme != "https":
+            exchange.not_injected = "the credential is not bound to this host"
+            return None
+        check = check_client(spec, placeholders, headers, request.target, request.host)
+        if check.reason is not None:
+            exchange.refuse(check.reason, f"in {check.slot}")
+            return None
+        try:
+            self.secrets[sandbox.policy.name].get(name)
+        except CredentialUnavailable as error:
+            exchange.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
+            exchange.not_injected = "the credential cannot be read"
+        return check.form
+
+    def _placeholders(self, sandbox: Sandbox) -> dict[str, str]:
+        return {
+            name: placeholder(self.placeholder_key, sandbox.name, sandbox.policy.name, spec)
+            for name, spec in sandbox.policy.credentials.items()
+        }
+
+    def _allow(self, session: Session, exchange: Exchange, destination: Authority) -> None:
+        """Record that an exchange starts, and give leave to dial: nothing unrecorded is forwarded."""
+        exchange.tunnel = session.connect.tunnel
+        try:
+            self.audit.begin(exchange)
+        except AuditUnavailable as error:
+            exchange.refuse(Reason.AUDIT_UNAVAILABLE, str(error))
+            return
+        session.grants[destination.host.name, destination.port] = Grant(
+            destination.host, destination.port, exchange.decision.networks, exchange.policy.denied_networks
+        )
+
+
+def _same_host(name: str, target: Authority) -> bool:
+    try:
+        return parse_host(name) == target.host
+    except MalformedHost:
+        return False
+
+
+def _describe(exchange: Exchange, session: Session, head: Head, *, tls: bool) -> None:
+    """Note what can be said of a head before it is judged: a refusal and the audit log say what was asked."""
+    exchange.method = head.method.decode("latin-1")
+    exchange.path = head.target.partition(b"?")[0].decode("latin-1")
+    exchange.scheme = "https" if tls else "http"
+    exchange.user_agent = _user_agent(head)
+    exchange.websocket = is_websocket(head)
+    exchange.grpc = any(value.lower().startswith(b"application/grpc") for value in head.values(b"content-type"))
+    if session.target is not None:
+        exchange.host, exchange.port = session.target.host, session.target.port
+    elif head.authority:
+        try:
+            authority = parse_authority(head.authority.decode("latin-1"), 80)
+        except MalformedHost:
+            return
+        exchange.host, exchange.port = authority.host, authority.port
+
+
+def _user_agent(head: Head) -> str:
+    return next((value.decode("latin-1") for value in head.values(b"user-agent")), "")[:200]

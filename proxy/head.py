@@ -1,0 +1,192 @@
+"""Request heads: from the bytes of a head to a policy `Request`, and to the headers that go upstream.
+
+Pure, over bytes, for every engine. A head that two parties could read differently raises `BadHead`;
+nothing is repaired.
+"""
+
+import re
+from dataclasses import dataclass
+
+from proxy.policy.host import Authority, MalformedHost, parse_authority
+from proxy.policy.reason import Reason
+from proxy.policy.request import MalformedRequest, Request
+
+type Headers = tuple[tuple[bytes, bytes], ...]
+
+MAX_HEADERS = 256
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+
+# Hop-by-hop fields (RFC 9110 section 7.6.1) and what a client says to a proxy alone.
+_HOP = frozenset(
+    b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer upgrade"
+    b" http2-settings".split()
+)
+# Fields that make some frameworks see another method than the policy saw.
+_OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
+# Framing belongs to the hop that writes it; no `Connection` header may take it away.
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_WEBSOCKET_EXTENSIONS = b"sec-websocket-extensions"
+
+
+class BadHead(ValueError):
+    """The head cannot become a request. `reason` is the refusal's reason."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request head as it came: `authority` is the one of an absolute URI or of :authority, else empty.
+
+    `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`; `scheme` what the client wrote, if it did.
+    """
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Headers
+    scheme: bytes = b""
+    authority: bytes = b""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of a header; `name` in lower case."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
+    """Make the policy's request of a head, or raise `BadHead`.
+
+    `tunnel` is the CONNECT target if the head came through one, `tls` whether it came over intercepted TLS.
+    Target, server name and Host must be one name (RFC 9110 section 7.4).
+    """
+    _check_fields(head)
+    _check_framing(head)
+    if tunnel is None:
+        authority, scheme = _absolute_form(head), "http"
+    else:
+        authority, scheme = _inside_tunnel(head, tunnel), "https" if tls else "http"
+    try:
+        return Request(scheme, authority.host, authority.port, head.method.decode("ascii"), head.target.decode("ascii"))
+    except (MalformedRequest, UnicodeDecodeError) as error:
+        raise BadHead(Reason.MALFORMED_REQUEST, str(error)) from None
+
+
+def read_connect(head: Head) -> Authority:
+    """The target of a CONNECT request (RFC 9110 section 9.3.6), or `BadHead`."""
+    _check_fields(head)
+    if head.method != b"CONNECT":
+        raise BadHead(Reason.MALFORMED_REQUEST, "methods are case-sensitive")
+    if head.values(b"transfer-encoding") or head.values(b"content-length") not in ([], [b"0"]):
+        raise BadHead(Reason.MALFORMED_REQUEST, "a CONNECT request has no body")
+    return _authority(head.authority, None)
+
+
+def is_websocket(head: Head) -> bool:
+    """Whether the head asks for a WebSocket (RFC 6455 section 4.1)."""
+    connection = b",".join(head.values(b"connection")).lower()
+    return (
+        head.method == b"GET"
+        and head.version == b"HTTP/1.1"
+        and [value.lower() for value in head.values(b"upgrade")] == [b"websocket"]
+        and b"upgrade" in [token.strip() for token in connection.split(b",")]
+        and head.values(b"sec-websocket-version") == [b"13"]
+        and len(head.values(b"sec-websocket-key")) == 1
+    )
+
+
+def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket: bool) -> Headers:
+    """The headers that go upstream: end-to-end ones, with a Host of our own writing.
+
+    Hop-by-hop fields and those that `Connection` names are dropped, method overrides and `Expect` too.
+    A WebSocket upgrade is written anew, without extensions: compressed frames cannot be bounded.
+    """
+    named = {
+        token.strip().lower() for key, value in headers if key.lower() == b"connection" for token in value.split(b",")
+    }
+    dropped = (_HOP | _OVERRIDES | named | {b"expect", b"host"}) - (_FRAMING - {b"host"})
+    if websocket:
+        dropped |= {_WEBSOCKET_EXTENSIONS}
+    kept = [(key, value) for key, value in headers if key.lower() not in dropped]
+    if websocket:
+        kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    return ((b"Host", host_field(authority, scheme)), *kept)
+
+
+def host_field(authority: Authority, scheme: str) -> bytes:
+    """The Host header's value: the port only where it is not the scheme's own."""
+    default = {"https": 443, "http": 80}[scheme]
+    return (authority.host.url_form if authority.port == default else str(authority)).encode()
+
+
+def _check_fields(head: Head) -> None:
+    if head.version not in (b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"):
+        raise BadHead(Reason.MALFORMED_REQUEST, "not a known HTTP version")
+    if len(head.headers) > MAX_HEADERS:
+        raise BadHead(Reason.LIMIT_EXCEEDED, f"more than {MAX_HEADERS} header fields")
+    for name, value in head.headers:
+        if not _TOKEN.fullmatch(name):
+            raise BadHead(Reason.MALFORMED_REQUEST, "a header name is not a token")
+        if not _VALUE.fullmatch(value):
+            raise BadHead(Reason.MALFORMED_REQUEST, "a header value holds a control character or a folded line")
+
+
+def _check_framing(head: Head) -> None:
+    """One way to find the body's end (RFC 9112 section 6.3), or none of them."""
+    lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
+    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+        raise BadHead(Reason.MALFORMED_REQUEST, "content-length is not one number")
+    if codings and (lengths or head.version != b"HTTP/1.1" or [c.lower() for c in codings] != [b"chunked"]):
+        raise BadHead(Reason.MALFORMED_REQUEST, "transfer-encoding is not just `chunked`")
+    expect = head.values(b"expect")
+    if len(expect) > 1 or (expect and expect[0].lower() != b"100-continue"):
+        raise BadHead(Reason.MALFORMED_REQUEST, "an expectation that is not 100-continue")
+
+
+def _absolute_form(head: Head) -> Authority:
+    """The authority of a plain request to the proxy: `GET http://host/path` with a Host that agrees."""
+    if head.version == b"HTTP/2.0" or not head.authority:
+        raise BadHead(Reason.MALFORMED_REQUEST, "this is a proxy: send CONNECT, or an absolute http URL")
+    if head.scheme.lower() != b"http":
+        raise BadHead(Reason.PROTOCOL_NOT_ALLOWED, "an https URL needs CONNECT")
+    return _agreed(head, _authority(head.authority, 80), 80)
+
+
+def _inside_tunnel(head: Head, tunnel: Authority) -> Authority:
+    if head.version == b"HTTP/2.0":
+        if head.scheme != b"https":
+            raise BadHead(Reason.MALFORMED_REQUEST, "the scheme is not https")
+        if not head.authority and not head.values(b"host"):
+            raise BadHead(Reason.MALFORMED_REQUEST, "no authority")
+        if head.authority and _authority(head.authority, tunnel.port) != tunnel:
+            raise _mismatch()
+        return tunnel if not head.values(b"host") else _agreed(head, tunnel, tunnel.port)
+    if head.authority or head.scheme:
+        raise BadHead(Reason.AUTHORITY_MISMATCH, "an absolute URL inside a tunnel")
+    return _agreed(head, tunnel, tunnel.port)
+
+
+def _agreed(head: Head, authority: Authority, default_port: int) -> Authority:
+    hosts = head.values(b"host")
+    if len(hosts) != 1:
+        raise BadHead(Reason.MALFORMED_REQUEST, "not exactly one Host header")
+    if _authority(hosts[0].strip(b" \t"), default_port) != authority:
+        raise _mismatch()
+    return authority
+
+
+def _mismatch() -> BadHead:
+    return BadHead(Reason.AUTHORITY_MISMATCH, "Host is not the host of the connection")
+
+
+def _authority(raw: bytes, default_port: int | None) -> Authority:
+    try:
+        return parse_authority(raw.decode("ascii"), default_port)
+    except UnicodeDecodeError:
+        raise BadHead(Reason.MALFORMED_REQUEST, "the host is not ASCII; use its xn-- form") from None
+    except MalformedHost as error:
+        raise BadHead(Reason.MALFORMED_REQUEST, str(error)) from None

@@ -1,0 +1,16 @@
+"""Bounds: everything that a client or an upstream could grow or delay. Sizes in bytes, times in seconds."""
+
+MAX_HEAD = 64 * 1024  # a request or response head, and what a client may send ahead of its answer
+MAX_HELLO = 32 * 1024  # a TLS ClientHello; mitmproxy's parser is quadratic in its fragments
+MAX_TRAILERS = 16 * 1024
+MAX_CLIENTS = 4096  # connections of one worker
+MAX_HTTP2_BUFFER = 1 << 20  # unsent HTTP/2 data of one client connection
+MAX_WEBSOCKET_MESSAGE = 16 << 20
+HANDSHAKE_TIME = 20.0  # from the first byte of a connection to its TLS being up
+HEAD_TIME = 30.0  # from the first byte of a head to its last
+RESOLVE_TIME = 5.0
+DIAL_TIME = 10.0
+IDLE_TIME = 3600  # without a byte in either direction; models think for a long time
+DRAIN_TIME = 10.0  # for what is in flight when the proxy stops
+BACKLOG = 1024  # connections that wait to be accepted
+MAX_DISCARD = 16 << 20  # the body of a refused request that is read and thrown away before the connection is closed

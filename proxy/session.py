@@ -1,0 +1,51 @@
+"""One client connection: who is behind it, what it may reach, and the exchanges on it. For every engine."""
+
+import time
+from dataclasses import dataclass, field
+
+from proxy.dial import Grant
+from proxy.exchange import Exchange, Sandbox
+from proxy.policy.decide import ConnectDecision
+from proxy.policy.host import Authority
+from proxy.policy.reason import Reason
+from proxy.policy.rules import Policy
+
+# Stands in for the policy of a client that has not said who it is: it denies everything.
+_NO_POLICY = Policy()
+
+
+@dataclass(slots=True)
+class Session:
+    """State of one client connection. A new one may reach nothing.
+
+    `target` is the CONNECT target, `barred` a reason that refuses everything more on this connection,
+    `grants` the destinations that decisions on this connection allow to dial, by (host, port).
+    `open` holds the exchanges that are not recorded yet, `challenged` one that was answered 407 and may be tried again.
+    `head_since` is when the client began a head or a handshake that it has not finished (`time.monotonic`).
+    """
+
+    client: str
+    sandbox: Sandbox | None = None
+    target: Authority | None = None
+    connect: ConnectDecision = field(default_factory=ConnectDecision)
+    barred: tuple[Reason, str] | None = None
+    grants: dict[tuple[str, int], Grant] = field(default_factory=dict)
+    open: dict[str, Exchange] = field(default_factory=dict)
+    challenged: Exchange | None = None
+    head_since: float | None = field(default_factory=time.monotonic)
+
+    def new_exchange(self) -> Exchange:
+        """An exchange that is denied until a decision says otherwise."""
+        sandbox = self.sandbox
+        exchange = Exchange(
+            sandbox="" if sandbox is None else sandbox.name,
+            policy=_NO_POLICY if sandbox is None else sandbox.policy,
+            client=self.client,
+        )
+        self.open[exchange.id] = exchange
+        return exchange
+
+    def bar(self, reason: Reason, detail: str) -> None:
+        """Refuse everything more on this connection, and take back every leave to dial. The first reason stays."""
+        self.barred = self.barred or (reason, detail)
+        self.grants.clear()
