@@ -1,0 +1,80 @@
+"""The command line: commands and their arguments. What a command does is in its own module, heavy imports inside it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+import click
+
+from proxy import terminal
+from proxy.cli.ca import ca
+from proxy.cli.env import env
+from proxy.cli.explain import explain
+from proxy.cli.serve import serve
+from proxy.errors import OutgateError, Problem
+
+MISUSE = 2
+CRASH = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # 128 and SIGINT, as shells count
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: Any) -> None:
+    if wanted:
+        try:
+            terminal.say(f"outgate {version('outgate')}")
+        except PackageNotFoundError:
+            terminal.say("outgate, not installed")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+def outgate() -> None:
+    """The one guarded way out of an AI agent's sandbox.
+
+    Exit codes: 0 done, 1 refused (explain), 2 misuse or a bad file, 70 a fault in Outgate, 130 interrupted.
+    """
+
+
+for command in (serve, env, explain, ca):
+    outgate.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit. Never shows a traceback unless OUTGATE_DEBUG=1 asks for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal's encoding does not
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = outgate.main(args=arguments, prog_name="outgate", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        terminal.note(error.format_message())
+        return MISUSE
+    except click.ClickException as error:
+        terminal.report_problem(_problem(error))
+        return MISUSE
+    except OutgateError as error:
+        terminal.report(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        terminal.note("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the last line: a user sees one line, never a traceback
+        terminal.report_crash(error, debug=os.environ.get("OUTGATE_DEBUG") == "1")
+        return CRASH
+    return code if isinstance(code, int) else 0
+
+
+def _problem(error: click.ClickException) -> Problem:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help shows what can be given" if context else ""
+    return Problem(message[:1].lower() + message[1:], hint)

@@ -1,0 +1,1 @@
+"""The mitmproxy engine: our listener, connection handler, layers and workers. Only it and `addons` know mitmproxy."""

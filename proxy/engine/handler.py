@@ -1,0 +1,231 @@
+"""One client connection, failing closed: hooks run inline, an error in any of them refuses or cuts, never passes.
+
+Restates methods of mitmproxy 12.2.3's `ConnectionHandler` (see tests/engine/test_mirrored.py): its own lets a
+request pass when an addon raises, dials whatever a layer asks for, and reads without end.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections import deque
+from typing import Any
+
+import structlog
+from mitmproxy import connection, http
+from mitmproxy.proxy import commands, events, mode_servers, server, server_hooks
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.utils import asyncio_utils
+
+from proxy import limits
+from proxy.dial import DialError, Grant
+from proxy.engine.http2 import congested
+from proxy.engine.state import Services, attach, exchange_of
+from proxy.policy.reason import Reason
+from proxy.session import Session
+
+log = structlog.get_logger("engine")
+
+# Where an exception leaves the stream a chance to refuse; everywhere else the connection is cut.
+_REFUSABLE = frozenset({"requestheaders", "http_connect", "responseheaders"})
+
+
+class HookFailed(Exception):
+    """A hook raised, and the layer that waits for it must never go on."""
+
+
+class Handler(mode_servers.ProxyConnectionHandler):
+    """Drives the layers of one client connection."""
+
+    def __init__(
+        self,
+        master: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        mode: ProxyMode,
+        services: Services,
+    ) -> None:
+        super().__init__(master, reader, writer, master.options, mode)  # type: ignore[no-untyped-call]
+        self.session = Session(client=_peer(self.client))
+        self.services = services
+        self._dials = 0
+        self._dialled = asyncio.Event()
+        self._dialled.set()
+        self.http2 = attach(self.client, self.session, services)
+
+    # --- hooks ---
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        with contextlib.suppress(HookFailed):
+            self.run_hook(hook)
+
+    def run_hook(self, hook: commands.StartHook) -> None:
+        """Run every addon's method for the hook. Raises `HookFailed` if the layer must not go on."""
+        (data,) = hook.args()
+        try:
+            for addon in self.master.addons.chain:
+                method = getattr(addon, hook.name, None)
+                if method is None:
+                    continue
+                if inspect.isawaitable(method(data)):
+                    raise TypeError("hooks are synchronous")
+        except Exception as error:
+            log.exception("hook failed", hook=hook.name, error=type(error).__name__)
+            self._fail_closed(hook.name, data)
+
+    def _fail_closed(self, name: str, data: object) -> None:
+        self.session.bar(Reason.POLICY_ERROR, "an internal error")
+        for exchange in self.session.open.values():
+            exchange.refuse(Reason.POLICY_ERROR, "an internal error")
+        judged = exchange_of(data) if isinstance(data, http.HTTPFlow) else None
+        if judged is not None:
+            judged.refuse(Reason.POLICY_ERROR, "an internal error")
+        if name in _REFUSABLE:
+            return
+        for exchange in self.session.open.values():
+            exchange.end = exchange.end or "aborted"
+        self.abort()
+        raise HookFailed(name)
+
+    def enforce_deadline(self, now: float) -> None:
+        """Cut a client that has not finished what it began. `now` is `time.monotonic()`."""
+        since = self.session.head_since
+        if since is None or now - since < limits.HEAD_TIME:
+            return
+        self.session.head_since = None
+        exchange = next(iter(self.session.open.values()), None) or self.session.new_exchange()
+        exchange.refuse(Reason.LIMIT_EXCEEDED, "the client took too long to send a request")
+        self.services.gate.finish(self.session, exchange, "aborted")
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut every transport of this client, now."""
+        for io in list(self.transports.values()):
+            if io.writer is not None:
+                io.writer.transport.abort()  # type: ignore[union-attr]
+            if io.handler is not None:
+                io.handler.cancel("fail closed")
+
+    # --- events ---
+
+    async def server_event(self, event: events.Event) -> None:
+        """Mirrors `ConnectionHandler.server_event`, with hooks run in place: no task, no await, no gap."""
+        async with self._server_event_lock:
+            self.timeout_watchdog.register_activity()
+            queue = deque((event,))
+            try:
+                while queue:
+                    for command in self.layer.handle_event(queue.popleft()):
+                        self._obey(command, queue)
+            except HookFailed:
+                return
+            except Exception as error:
+                # The layers are in an unknown state: whatever they would do next must not happen.
+                log.exception("connection failed", error=type(error).__name__)
+                self.session.bar(Reason.POLICY_ERROR, "an internal error")
+                self.abort()
+
+    def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:  # noqa: C901 - one flat dispatch
+        if isinstance(command, commands.SendData):
+            io = self.transports.get(command.connection)
+            if io is not None and io.writer is not None and not io.writer.is_closing():
+                io.writer.write(command.data)
+        elif isinstance(command, commands.StartHook):
+            self.run_hook(command)
+            if command.blocking:
+                queue.append(events.HookCompleted(command))
+        elif isinstance(command, commands.OpenConnection):
+            # A task that starts later, whatever the loop's task factory: the transport must be known before it runs.
+            task = asyncio.Task(self.open_connection(command), name="upstream")
+            self.transports[command.connection] = server.ConnectionIO(handler=task)
+        elif isinstance(command, commands.RequestWakeup):
+            self.wakeup_timer.add(asyncio_utils.create_task(self.wakeup(command), name="wakeup", keep_ref=False))
+        elif isinstance(command, commands.ConnectionCommand) and command.connection not in self.transports:
+            pass
+        elif isinstance(command, commands.CloseTcpConnection):
+            self.close_connection(command.connection, command.half_close)
+        elif isinstance(command, commands.CloseConnection):
+            self.close_connection(command.connection)
+        elif not isinstance(command, commands.Log):
+            raise TypeError(f"unknown command: {type(command).__name__}")
+
+    def log(self, _message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
+        """mitmproxy's own messages quote heads, paths and bytes, so none of them is kept."""
+        if level >= logging.ERROR:
+            log.error("connection handler failed", error=exc_info[0].__name__ if isinstance(exc_info, tuple) else "")
+
+    # --- the dial ---
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """Mirrors `ConnectionHandler.open_connection`: only what a decision granted is dialled, and only as vetted."""
+        self._dials += 1
+        self._dialled.clear()
+        try:
+            opened = await self._dial(command)
+        finally:
+            self._dials -= 1
+            if not self._dials:
+                self._dialled.set()
+        if not opened:
+            return
+        hook = server_hooks.ServerConnectionHookData(client=self.client, server=command.connection)
+        try:
+            await self.server_event(events.OpenConnectionCompleted(command, None))
+            await self.handle_connection(command.connection)
+        finally:
+            command.connection.timestamp_end = time.time()
+            await self.handle_hook(server_hooks.ServerDisconnectedHook(hook))
+
+    async def _dial(self, command: commands.OpenConnection) -> bool:
+        target = command.connection
+        try:
+            reader, writer = await self.services.dialer.open(self._granted(target))
+            target.timestamp_start = target.timestamp_tcp_setup = time.time()
+            target.state = connection.ConnectionState.OPEN
+            target.peername = writer.get_extra_info("peername")
+            target.sockname = writer.get_extra_info("sockname")
+            self.transports[target] = server.ConnectionIO(asyncio.current_task(), reader, writer)
+            hook = server_hooks.ServerConnectionHookData(client=self.client, server=target)
+            self.run_hook(server_hooks.ServerConnectedHook(hook))
+        except DialError as error:
+            await self._not_opened(command, f"{error.reason}: {error}")
+        except asyncio.CancelledError:
+            await self._not_opened(command, f"{Reason.UPSTREAM_UNREACHABLE}: cancelled")
+            raise
+        except HookFailed:
+            pass
+        except Exception as error:
+            log.exception("dial failed", error=type(error).__name__)
+            await self._not_opened(command, f"{Reason.POLICY_ERROR}: an internal error")
+        else:
+            return True
+        return False
+
+    def _granted(self, target: connection.Server) -> Grant:
+        grant = self.session.grants.get((target.address[0], target.address[1])) if target.address else None
+        if grant is None or self.session.barred is not None or target.via or target.transport_protocol != "tcp":
+            raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
+        return grant
+
+    async def _not_opened(self, command: commands.OpenConnection, error: str) -> None:
+        command.connection.error = error
+        self.transports.pop(command.connection, None)
+        await self.server_event(events.OpenConnectionCompleted(command, error))
+
+    # --- back-pressure ---
+
+    async def drain_writers(self) -> None:
+        """Wait before the next read: for slow writers, for a dial, for full HTTP/2 queues."""
+        await super().drain_writers()  # type: ignore[no-untyped-call]
+        task = asyncio.current_task()
+        reading_from = next((conn for conn, io in self.transports.items() if io.handler is task), None)
+        if reading_from is self.client:
+            await self._dialled.wait()
+        # hyper-h2 has no event for a window that opens.
+        while self.http2 and congested(self.http2, reading_from) and self.client in self.transports:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def _peer(client: connection.Client) -> str:
+    return f"{client.peername[0]}:{client.peername[1]}" if len(client.peername) > 1 else "local"

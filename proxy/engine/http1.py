@@ -1,0 +1,145 @@
+"""HTTP/1 on both sides, bounded, and without mitmproxy's error pages and logs.
+
+Restates parts of mitmproxy 12.2.3's `_http1.py` (see tests/engine/test_mirrored.py): heads have a limit, a malformed
+head becomes a refusal with an event, 1xx answers are skipped, trailers are dropped instead of crashing the connection.
+"""
+
+import re
+import time
+from collections.abc import Callable
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy.connection import ConnectionState
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    HttpEvent,
+    RequestHeaders,
+    ResponseProtocolError,
+)
+
+from proxy import limits
+from proxy.engine.state import session_of
+from proxy.policy.reason import Reason
+
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n]")
+
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+
+type Refuser = Callable[[Reason, str], bytes]
+"""Records a request that never became one, and returns the bytes of its refusal."""
+
+
+class _Chunked(ChunkedReader):
+    """Reads chunks and drops the trailer section, which mitmproxy cannot carry over HTTP/1 (its issue 2474)."""
+
+    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        event = super().__call__(buf)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) and event.headers else event
+
+
+class _Bounded(_http1.Http1Connection):
+    """What both sides share: the body of a chunked message, with a bound on what is not body."""
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if type(self.body_reader) is ChunkedReader:
+            self.body_reader = _Chunked()
+        yield from super().read_body(event)
+        # What a reader leaves behind is an unfinished chunk head or trailer section.
+        if self.state == self.read_body and len(self.buf) > limits.MAX_TRAILERS:
+            yield commands.CloseConnection(self.conn)
+            assert self.stream_id is not None
+            yield ReceiveHttp(
+                self.ReceiveProtocolError(self.stream_id, "chunk head too large", self.ReceiveProtocolError.code)
+            )
+            self.state = self.done
+
+
+class ClientSide(_Bounded, _http1.Http1Server):
+    """The connection to the client. `refuse` answers what is not a request."""
+
+    def __init__(self, context: Context, refuse: Refuser) -> None:
+        super().__init__(context)
+        self.refuse = refuse
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        """Mirrors `Http1Server.read_headers`."""
+        if isinstance(event, events.ConnectionClosed):
+            if bytes(self.buf).strip():
+                self.refuse(Reason.MALFORMED_REQUEST, "the connection ended inside the request head")
+            yield commands.CloseConnection(self.conn)
+            return
+        lines = self.buf.maybe_extract_lines()
+        if not lines:
+            session = session_of(self.context.client)
+            session.head_since = session.head_since or time.monotonic()
+            if len(self.buf) > limits.MAX_HEAD:
+                yield from self._refuse(Reason.LIMIT_EXCEEDED, "the request head is too large")
+            return
+        try:
+            self.request = http1.read_request_head([bytes(line) for line in lines])
+            size = http1.expected_http_body_size(self.request)
+            if self.request.data.http_version not in _VERSIONS:
+                raise ValueError("not HTTP/1")
+        except ValueError:
+            # The parser's message quotes the request line, and with it the query.
+            yield from self._refuse(Reason.MALFORMED_REQUEST, "the request head cannot be parsed")
+            return
+        yield ReceiveHttp(RequestHeaders(self.stream_id, self.request, size == 0))
+        self.body_reader = _http1.make_body_reader(size)
+        self.state = self.read_body
+        yield from self.state(event)
+
+    def wait(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.DataReceived) and len(self.buf) > limits.MAX_HEAD:
+            yield commands.CloseConnection(self.conn)
+            yield ReceiveHttp(
+                self.ReceiveProtocolError(self.stream_id, "sent ahead too much", ErrorCode.CLIENT_DISCONNECTED)
+            )
+            self.state = self.done
+            return
+        yield from super().wait(event)
+
+    def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        # The stream turns every error that can still be answered into a refusal; what is left is a broken connection.
+        if isinstance(event, ResponseProtocolError):
+            if self.conn.state & ConnectionState.CAN_WRITE:
+                yield commands.CloseConnection(self.conn)
+            return
+        yield from super().send(event)
+
+    def _refuse(self, reason: Reason, detail: str) -> layer.CommandGenerator[None]:
+        yield commands.SendData(self.conn, self.refuse(reason, detail))
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
+
+
+class UpstreamSide(_Bounded, _http1.Http1Client):
+    """The connection to the upstream."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.DataReceived):
+            if self.request is None:
+                yield commands.CloseConnection(self.conn)
+                return
+            while _INTERIM.match(self.buf._data):
+                if self.buf.maybe_extract_lines() is None:
+                    break
+            if not self.buf:
+                return
+            if len(self.buf) > limits.MAX_HEAD and b"\n\r\n" not in self.buf._data[: limits.MAX_HEAD]:
+                yield from self._fail("the response head is too large")
+                return
+        yield from super().read_headers(event)
+
+    def _fail(self, why: str) -> layer.CommandGenerator[None]:
+        assert self.stream_id is not None
+        yield commands.CloseConnection(self.conn)
+        yield ReceiveHttp(ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR))
+        self.state = self.done

@@ -1,0 +1,174 @@
+"""The layers of a connection, and which may follow which: HTTP to the proxy, TLS in CONNECT, HTTP in TLS. Nothing else.
+
+Restates the places where mitmproxy 12.2.3 picks its own classes (see tests/engine/test_mirrored.py).
+"""
+
+from mitmproxy.connection import Server
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import commands, events, layer, tunnel
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer, modes
+from mitmproxy.proxy.layers.http import (
+    GetHttpConnection,
+    GetHttpConnectionCompleted,
+    Http2Client,
+    Http2Server,
+    HttpLayer,
+    HTTPMode,
+    RegisterHttpConnection,
+)
+from mitmproxy.proxy.layers.http._base import HttpConnection
+
+from proxy import limits
+from proxy.engine import http1
+from proxy.engine.state import http2_of, services_of, session_of
+from proxy.engine.stream import Stream
+from proxy.engine.wire import to_bytes
+from proxy.policy.reason import Reason
+from proxy.refusal import refuse
+
+# What a client may start a plain request inside CONNECT with: a method, never a server-speaks-first protocol.
+_HTTP_START = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
+    """The layer that may follow; None while more bytes are needed. Mirrors no stock behaviour: there, anything may."""
+    context, data = nextlayer.context, nextlayer.data_client()
+    stack = [type(each) for each in context.layers]
+    if stack == [modes.HttpProxy]:
+        if not data:
+            return None
+        return Refuse(context, "TLS to the proxy") if data[0] == 0x16 else Http(context, HTTPMode.regular)
+    if stack == [modes.HttpProxy, Http, Stream]:
+        if data[:1] == b"\x16":
+            return _intercept(context) if starts_like_tls_record(data) else None if len(data) < 3 else _refuse(context)
+        return Http(context, HTTPMode.transparent) if data[:1] and data[:1] in _HTTP_START else _refuse(context)
+    if stack == [modes.HttpProxy, Http, Stream, ServerTLSLayer, ClientTls]:
+        return Refuse(context, "TLS inside TLS") if data[:1] == b"\x16" else Http(context, HTTPMode.transparent)
+    return _refuse(context)
+
+
+def _refuse(context: Context) -> "Refuse":
+    return Refuse(context, "neither TLS nor HTTP")
+
+
+def _intercept(context: Context) -> layer.Layer:
+    outer = ServerTLSLayer(context)
+    outer.child_layer = ClientTls(context)
+    return outer
+
+
+class ClientTls(ClientTLSLayer):
+    """TLS with the client. The hello is bounded: mitmproxy's parser starts over with every fragment."""
+
+    def receive_handshake_data(self, data: bytes) -> layer.CommandGenerator[tuple[bool, str | None]]:
+        if not self.client_hello_parsed and len(self.recv_buffer) + len(data) > limits.MAX_HELLO:
+            return False, "the TLS hello is too large"
+        return (yield from super().receive_handshake_data(data))
+
+    def on_handshake_error(self, err: str) -> layer.CommandGenerator[None]:
+        session, gate = session_of(self.context.client), services_of(self.context.client).gate
+        for exchange in list(session.open.values()):
+            exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, f"the client's TLS handshake failed: {err}")
+            gate.finish(session, exchange, "aborted")
+        yield from super().on_handshake_error(err)
+
+
+class Refuse(layer.Layer):
+    """Answers the first bytes of a protocol that cannot pass with a plain refusal, and closes."""
+
+    def __init__(self, context: Context, detail: str) -> None:
+        super().__init__(context)
+        self.detail = detail
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.DataReceived):
+            yield commands.SendData(
+                self.context.client, refusal_bytes(self.context, Reason.PROTOCOL_NOT_ALLOWED, self.detail)
+            )
+            yield commands.CloseConnection(self.context.client)
+            self._handle_event = self._done  # type: ignore[method-assign,assignment]
+
+    def _done(self, _: events.Event) -> layer.CommandGenerator[None]:
+        yield from ()
+
+
+def refusal_bytes(context: Context, reason: Reason, detail: str) -> bytes:
+    """Record something that never became a request, and return its refusal as HTTP/1 bytes."""
+    session, gate = session_of(context.client), services_of(context.client).gate
+    exchange = next((each for each in session.open.values() if each.method == "CONNECT"), None)
+    if exchange is None:
+        exchange = session.new_exchange()
+        if session.target is not None:
+            exchange.host, exchange.port = session.target.host, session.target.port
+    exchange.refuse(reason, detail)
+    response = refuse(exchange)
+    exchange.status = response.status
+    gate.finish(session, exchange, "refused")
+    return to_bytes(response)
+
+
+class Http(HttpLayer):
+    """HTTP, with our connections and streams in place of mitmproxy's."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpLayer._handle_event` for `Start`: an entry that is there already is kept by it."""
+        if isinstance(event, events.Start):
+            self.connections[self.context.client] = self._client_side()
+        yield from super()._handle_event(event)
+
+    def _client_side(self) -> HttpConnection:
+        context = self.context.fork()
+        if self.context.client.alpn == b"h2":
+            connection = Http2Server(context)
+            http2_of(self.context.client).append(connection)
+            return connection
+        return http1.ClientSide(context, lambda reason, detail: refusal_bytes(self.context, reason, detail))
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpLayer.make_stream`."""
+        self.streams[stream_id] = Stream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpLayer.get_connection`, without its eager, upstream-proxy and UDP branches."""
+        for connection in self.connections if reuse else ():
+            if not event.connection_spec_matches(connection):
+                continue
+            if connection in self.waiting_for_establishment:
+                self.waiting_for_establishment[connection].append(event)
+                return
+            http2_to_http1 = self.context.client.alpn == b"h2" and connection.alpn != b"h2"
+            if connection.connected and not http2_to_http1:
+                stream = self.command_sources.pop(event)
+                yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (connection, None)))
+                return
+        context = self.context.fork()
+        context.server = Server(address=event.address)
+        stack = tunnel.LayerStack()
+        if event.tls:
+            context.server.sni = event.address[0]
+            stack /= ServerTLSLayer(context)
+        stack /= Client(context)
+        self.connections[context.server] = stack[0]
+        self.waiting_for_establishment[context.server].append(event)
+        yield from self.event_to_child(stack[0], events.Start())
+
+
+class Client(layer.Layer):
+    """Opens the upstream connection and speaks what was negotiated. Mirrors `HttpClient`."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        error = None
+        if not self.context.server.connected:
+            error = yield commands.OpenConnection(self.context.server)
+        if not error:
+            child: HttpConnection
+            if self.context.server.alpn == b"h2":
+                child = Http2Client(self.context)
+                http2_of(self.context.client).append(child)
+            else:
+                child = http1.UpstreamSide(self.context)
+            self._handle_event = child.handle_event  # type: ignore[method-assign]
+            yield from child.handle_event(event)
+        yield RegisterHttpConnection(self.context.server, error)

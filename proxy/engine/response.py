@@ -1,0 +1,68 @@
+"""A response head in mitmproxy's terms: judged, cleaned, and its body sent through a filter."""
+
+import time
+
+from mitmproxy import http
+from mitmproxy.net.http.validate import validate_headers
+
+from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, returned
+from proxy.engine.state import exchange_of, mask_of
+from proxy.exchange import Exchange
+from proxy.policy.reason import Reason
+
+
+def judge_response(flow: http.HTTPFlow) -> None:
+    """Refuse the exchange for an answer that cannot be passed on, else prepare the answer for the client."""
+    exchange, response = exchange_of(flow), flow.response
+    if exchange is None or response is None or not exchange.allowed:
+        return
+    exchange.first_byte = time.monotonic()
+    try:
+        validate_headers(response)
+    except ValueError:
+        exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream's response head is malformed")
+        return
+    upgrade = response.status_code == 101
+    if upgrade and not _wanted(exchange, flow.request, response):
+        exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the upstream switched protocols unasked")
+        return
+    exchange.status = response.status_code
+    _prepare(flow, exchange, response, upgrade=upgrade)
+
+
+def _wanted(exchange: Exchange, request: http.Request, response: http.Response) -> bool:
+    key = request.headers.get("sec-websocket-key", "").encode()
+    return exchange.websocket and accepts(key, response.headers.fields)
+
+
+def _prepare(flow: http.HTTPFlow, exchange: Exchange, response: http.Response, *, upgrade: bool) -> None:
+    mask = mask_of(flow)
+    response.headers.fields = returned(response.headers.fields, mask, upgrade=upgrade)
+    if mask is not None:
+        response.data.reason = mask.apply(response.data.reason)
+    try:
+        body = BodyFilter(mask, coding_of(response.headers.fields), lambda size: _count(exchange, size))
+    except Undecodable as error:
+        exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, str(error))
+        return
+    # Nothing to decode where there is no body: HEAD, 204 and 304 keep the headers of the whole answer.
+    if body.decodes and _has_body(flow.request, response):
+        _reframe(flow.request, response)
+    # mitmproxy calls this with each chunk, and with b"" at the end; an empty chunk of ours would end a body early.
+    response.stream = lambda chunk: body.feed(chunk) if chunk else body.flush()
+
+
+def _count(exchange: Exchange, size: int) -> None:
+    exchange.bytes_in += size
+
+
+def _has_body(request: http.Request, response: http.Response) -> bool:
+    return request.method != "HEAD" and response.status_code not in (204, 304) and response.status_code >= 200
+
+
+def _reframe(request: http.Request, response: http.Response) -> None:
+    """Frame a body whose length changes on the way: chunked where the client's version has it."""
+    for name in ("content-encoding", "content-length", "transfer-encoding"):
+        response.headers.pop(name, None)
+    if request.http_version == "HTTP/1.1":
+        response.headers["transfer-encoding"] = "chunked"

@@ -1,0 +1,262 @@
+"""One HTTP exchange in mitmproxy's terms: judged on its head, refused at once or streamed, never buffered.
+
+Restates the states of mitmproxy 12.2.3's `HttpStream` that fail open, buffer, or talk to the network before
+the policy has spoken (see tests/engine/test_mirrored.py). What may happen is always read from the
+`Exchange`: a flow without one, or one that is not allowed, goes nowhere.
+"""
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    ErrorCode,
+    GetHttpConnection,
+    HttpConnectErrorHook,
+    HttpConnectHook,
+    HTTPMode,
+    HttpRequestHeadersHook,
+    HttpResponseHeadersHook,
+    HttpStream,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    SendHttp,
+)
+
+from proxy import limits
+from proxy.credentials.scrub import Mask, Scrubber
+from proxy.credentials.sources import CredentialUnavailable
+from proxy.dial import DialError
+from proxy.engine.state import Services, attach_exchange, attach_mask, exchange_of, outbound_of, services_of, session_of
+from proxy.engine.tunnel import Tunnel
+from proxy.engine.wire import check_upstream, to_flow_response, upstream_request
+from proxy.exchange import Exchange
+from proxy.policy.reason import Reason
+from proxy.refusal import refuse
+from proxy.session import Session
+
+
+class Stream(HttpStream):
+    """An HTTP stream that obeys its exchange."""
+
+    discarded = 0
+    answered = False
+    mask: Mask | None = None
+
+    @property
+    def services(self) -> Services:
+        return services_of(self.context.client)
+
+    @property
+    def session(self) -> Session:
+        return session_of(self.context.client)
+
+    @property
+    def exchange(self) -> Exchange:
+        """The flow's exchange; one that refuses everything if the gate has not spoken."""
+        exchange = exchange_of(self.flow)
+        if exchange is None:
+            exchange = self.session.new_exchange()
+            attach_exchange(self.flow, exchange)
+        return exchange
+
+    # --- request ---
+
+    def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.state_wait_for_request_headers`."""
+        self.flow = http.HTTPFlow(self.context.client, self.context.server)
+        self.flow.request = event.request
+        self.flow.live = True
+        if event.request.data.method.upper() == b"CONNECT":
+            yield from self.handle_connect()
+            return
+        yield HttpRequestHeadersHook(self.flow)
+        if (yield from self.check_killed(True)):
+            return
+        if not self.exchange.allowed:
+            yield from self.refuse()
+            return
+        yield from self._forward(end_stream=event.end_stream)
+
+    def _forward(self, *, end_stream: bool) -> layer.CommandGenerator[None]:
+        if not (yield from self.make_server_connection()):
+            return
+        outbound = outbound_of(self.flow)
+        assert outbound is not None
+        try:
+            request, self.mask = upstream_request(self.services.gate, outbound, self.flow.request, self.context.server)
+        except CredentialUnavailable as error:
+            yield from self.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
+            return
+        except DialError as error:
+            yield from self.refuse(error.reason, str(error))
+            return
+        if not end_stream and self.flow.request.headers.get("expect"):
+            # Answered only now: a refused request is never invited to send its body.
+            interim = http.Response.make(100)
+            interim.headers.clear()
+            yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)
+        yield SendHttp(RequestHeaders(self.stream_id, request, end_stream), self.context.server)
+        self.flow.request.stream = self._count_out
+        self.client_state = self.state_stream_request_body
+        self.server_state = self.state_wait_for_response_headers
+
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        """Mirrors `HttpStream.make_server_connection`; the destination is the one that was judged."""
+        outbound = outbound_of(self.flow)
+        assert outbound is not None
+        request = outbound.request
+        connection, error = yield GetHttpConnection(
+            (request.host.name, request.port), request.scheme == "https", None, "tcp"
+        )
+        if error:
+            yield from self.refuse(*_dial_reason(error))
+            return False
+        self.context.server = self.flow.server_conn = connection
+        try:
+            check_upstream(self.services.dialer, outbound, connection)
+        except DialError as problem:
+            yield from self.refuse(problem.reason, str(problem))
+            return False
+        exchange = outbound.exchange
+        exchange.upstream_ip = connection.peername[0] if connection.peername else None
+        exchange.tls = connection.tls_version
+        return True
+
+    def _count_out(self, data: bytes) -> bytes | list[bytes]:
+        self.exchange.bytes_out += len(data)
+        # An empty chunk would end a chunked body early.
+        return data or []
+
+    # --- response ---
+
+    def state_wait_for_response_headers(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.state_wait_for_response_headers`."""
+        # A copy: the upstream side reads its own headers again when it decides whether to keep the connection.
+        self.flow.response = event.response.copy()
+        attach_mask(self.flow, self.mask)
+        yield HttpResponseHeadersHook(self.flow)
+        if (yield from self.check_killed(True)):
+            return
+        if not self.exchange.allowed:
+            yield SendHttp(RequestProtocolError(self.stream_id, "refused", ErrorCode.CANCEL), self.context.server)
+            yield from self.refuse()
+            return
+        self.answered = True
+        if event.end_stream:
+            self.server_state = self.state_consume_response_body
+        else:
+            yield from self.start_response_stream()
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        upstream_failed = isinstance(event, ResponseProtocolError)
+        if upstream_failed and not self.answered and self.server_state == self.state_wait_for_response_headers:
+            yield from self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
+            return
+        if exchange_of(self.flow) is not None:
+            self.exchange.end = self.exchange.end or ("upstream_closed" if upstream_failed else "client_closed")
+        yield from super().handle_protocol_error(event)
+
+    def flow_done(self) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.flow_done`: after 101 the frames are relayed as they are, so nothing piles up."""
+        self.flow.live = False
+        assert self.flow.response is not None
+        if self.flow.response.status_code != 101:
+            yield DropStream(self.stream_id)
+            yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+            return
+        self.child_layer = Tunnel(self.context, self.exchange, None if self.mask is None else Scrubber(self.mask))
+        self._handle_event = self.passthrough
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    # --- refusals ---
+
+    def refuse(self, reason: Reason | None = None, detail: str = "") -> layer.CommandGenerator[None]:
+        """Answer with the refusal at once; the rest of the request is read and thrown away."""
+        exchange = self.exchange
+        if reason is not None:
+            exchange.refuse(reason, detail)
+        self.answered = True
+        response = to_flow_response(refuse(exchange))
+        exchange.status = response.status_code
+        self.flow.response = response
+        # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
+        last = exchange.decision.reason is Reason.MALFORMED_REQUEST and not self.flow.request.is_http2
+        if last:
+            response.headers["connection"] = "close"
+        yield from self._send(response)
+        self.services.gate.finish(self.session, exchange, "refused")
+        self.flow.live = False
+        done = self.client_state in (self.state_done, self.state_errored)
+        self.client_state = self.server_state = self.state_errored
+        if last:
+            yield commands.CloseConnection(self.context.client)
+        if done:
+            yield DropStream(self.stream_id)
+
+    def state_errored(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData):
+            self.discarded += len(event.data)
+            if self.discarded > limits.MAX_DISCARD:
+                yield commands.CloseConnection(self.context.client)
+        elif isinstance(event, RequestEndOfMessage):
+            yield DropStream(self.stream_id)
+
+    def _send(self, response: http.Response) -> layer.CommandGenerator[None]:
+        content = response.raw_content
+        yield SendHttp(ResponseHeaders(self.stream_id, response, not content), self.context.client)
+        if content:
+            yield SendHttp(ResponseData(self.stream_id, content), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    # --- CONNECT ---
+
+    def handle_connect(self) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.handle_connect`: nothing is dialled here but a tunnel that a rule opens."""
+        self.client_state = self.state_done
+        yield HttpConnectHook(self.flow)
+        if (yield from self.check_killed(False)):
+            return
+        exchange, session = self.exchange, self.session
+        if exchange.allowed and self.mode is HTTPMode.regular and session.target is not None:
+            self.context.server.address = (session.target.host.name, session.target.port)
+            if session.connect.tunnel:
+                error = yield commands.OpenConnection(self.context.server)
+                if error:
+                    exchange.refuse(*_dial_reason(error))
+                self.child_layer = Tunnel(self.context, exchange)
+            else:
+                self.child_layer = layer.NextLayer(self.context)
+            if exchange.allowed:
+                yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]
+                return
+        self.child_layer = None
+        yield from self._refuse_connect(exchange)
+
+    def _refuse_connect(self, exchange: Exchange) -> layer.CommandGenerator[None]:
+        self.flow.response = to_flow_response(refuse(exchange, connect=True))
+        exchange.status = self.flow.response.status_code
+        yield HttpConnectErrorHook(self.flow)
+        self.flow.live = False
+        yield from self._send(self.flow.response)
+        self.services.gate.finish(self.session, exchange, "refused")
+        self.client_state = self.server_state = self.state_errored
+        yield DropStream(self.stream_id)
+
+
+def _dial_reason(error: str) -> tuple[Reason, str]:
+    """Reason and detail of a failed connection: our handler writes `reason: detail`, mitmproxy's TLS layer prose."""
+    code, _, detail = error.partition(": ")
+    if code in Reason:
+        return Reason(code), detail
+    if error.startswith("Certificate verify failed"):
+        return Reason.UPSTREAM_UNVERIFIED, error
+    return Reason.UPSTREAM_UNREACHABLE, error

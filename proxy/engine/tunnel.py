@@ -1,0 +1,86 @@
+"""A relay of bytes: a tunnel that a rule opens, or the frames of a WebSocket. Counts, scrubs, holds nothing back.
+
+The first bytes of a tunnel are judged if they are a TLS hello: its server name must be the tunnel's host.
+"""
+
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.tls import parse_client_hello
+
+from proxy import limits
+from proxy.credentials.scrub import Scrubber
+from proxy.engine.hello import judge_hello
+from proxy.engine.state import services_of, session_of
+from proxy.exchange import Exchange
+from proxy.policy.reason import Reason
+
+
+class Tunnel(layer.Layer):
+    """Relays between client and server until one of them closes; then the exchange is recorded."""
+
+    def __init__(self, context: Context, exchange: Exchange, scrubber: Scrubber | None = None) -> None:
+        super().__init__(context)
+        self.exchange = exchange
+        self.scrubber = scrubber
+        self.judged = not exchange.tunnel
+        self.hello = bytearray()
+        self.closed = False
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.DataReceived) and not self.closed:
+            if event.connection == self.context.client:
+                yield from self._from_client(event.data)
+            else:
+                yield from self._from_server(event.data)
+        elif isinstance(event, events.ConnectionClosed) and not self.closed:
+            yield from self._close("client_closed" if event.connection == self.context.client else "upstream_closed")
+
+    def _from_client(self, data: bytes) -> layer.CommandGenerator[None]:
+        if not self.judged:
+            self.hello += data
+            if not (yield from self._judge()):
+                return
+            data = bytes(self.hello)
+        self.exchange.bytes_out += len(data)
+        yield commands.SendData(self.context.server, data)
+
+    def _from_server(self, data: bytes) -> layer.CommandGenerator[None]:
+        self.exchange.bytes_in += len(data)
+        pieces = [data] if self.scrubber is None else self.scrubber.feed(data)
+        for piece in pieces:
+            yield commands.SendData(self.context.client, piece)
+
+    def _judge(self) -> layer.CommandGenerator[bool]:
+        """Whether the client's first bytes may pass; refuses what hides or misnames the host."""
+        session = session_of(self.context.client)
+        if len(self.hello) < 3 and self.hello[:1] == b"\x16":
+            return False
+        if starts_like_tls_record(bytes(self.hello)):
+            try:
+                hello = parse_client_hello(bytes(self.hello)) if len(self.hello) <= limits.MAX_HELLO else None
+            except ValueError:
+                session.bar(Reason.PROTOCOL_NOT_ALLOWED, "the TLS hello cannot be read")
+            else:
+                if hello is not None:
+                    judge_hello(services_of(self.context.client).gate, session, hello)
+                elif len(self.hello) <= limits.MAX_HELLO:
+                    return False
+                else:
+                    session.bar(Reason.LIMIT_EXCEEDED, "the TLS hello is too large")
+        if session.barred is not None:
+            self.exchange.refuse(*session.barred)
+            yield from self._close("refused")
+            return False
+        self.judged = True
+        return True
+
+    def _close(self, end: str) -> layer.CommandGenerator[None]:
+        self.closed = True
+        if self.scrubber is not None:
+            for piece in self.scrubber.flush():
+                yield commands.SendData(self.context.client, piece)
+        for connection in (self.context.client, self.context.server):
+            if connection.connected or connection.state:
+                yield commands.CloseConnection(connection)
+        services_of(self.context.client).gate.finish(session_of(self.context.client), self.exchange, end)

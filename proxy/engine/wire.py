@@ -1,0 +1,85 @@
+"""Between mitmproxy's messages and ours: heads in, requests and refusals out."""
+
+from ipaddress import ip_address
+
+from mitmproxy import http
+from mitmproxy.connection import Server
+
+from proxy.credentials.scrub import Mask
+from proxy.dial import Dialer, DialError, Grant
+from proxy.gate import Gate, Outbound
+from proxy.head import Head
+from proxy.policy.reason import Reason
+from proxy.refusal import Response
+
+
+def to_bytes(response: Response) -> bytes:
+    """A refusal as HTTP/1 bytes, for what never became a request. The connection closes after it."""
+    lines = [b"HTTP/1.1 %d %s" % (response.status, response.reason.encode("ascii"))]
+    lines += [name + b": " + value for name, value in response.headers if name != b"connection"]
+    return b"\r\n".join([*lines, b"connection: close", b"", response.body])
+
+
+def head_of(request: http.Request) -> Head:
+    """The head of a request, as the client sent it."""
+    data = request.data
+    return Head(data.method, data.path, data.http_version, data.headers.fields, data.scheme, data.authority)
+
+
+def upstream_request(
+    gate: Gate, outbound: Outbound, request: http.Request, server: Server
+) -> tuple[http.Request, Mask | None]:
+    """The request that goes on the wire, and the mask for its answer. A message of its own: the flow holds no secret.
+
+    Raises `DialError` if a credential would not travel over verified TLS to its host, and `CredentialUnavailable`.
+    """
+    judged = outbound.request
+    if outbound.form is not None and not (server.tls_established and server.sni == judged.host.name):
+        raise DialError(Reason.UPSTREAM_UNVERIFIED, "a credential travels over verified TLS only")
+    headers, target, mask = gate.upstream_head(outbound)
+    authority = b""
+    if request.is_http2:
+        authority = next(value for name, value in headers if name == b"Host")
+        headers = tuple((name.lower(), value) for name, value in headers if name != b"Host")
+    message = http.Request(
+        host=judged.host.name,
+        port=judged.port,
+        method=judged.method.encode(),
+        scheme=judged.scheme.encode(),
+        authority=authority,
+        path=target.encode(),
+        http_version=request.data.http_version if request.is_http2 else b"HTTP/1.1",
+        headers=http.Headers(headers),
+        content=None,
+        trailers=None,
+        timestamp_start=request.timestamp_start,
+        timestamp_end=None,
+    )
+    return message, mask
+
+
+def check_upstream(dialer: Dialer, outbound: Outbound, server: Server) -> None:
+    """Raise `DialError` unless this very decision may use the connection.
+
+    A connection is kept for later requests, and a rule opens private addresses for itself alone.
+    """
+    decision, policy = outbound.exchange.decision, outbound.exchange.policy
+    grant = Grant(outbound.request.host, outbound.request.port, decision.networks, policy.denied_networks)
+    if dialer.mapped(grant) is None:
+        if server.peername is None:
+            raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
+        grant.vet(ip_address(server.peername[0].partition("%")[0]))
+
+
+def to_flow_response(response: Response) -> http.Response:
+    """A refusal as mitmproxy sends it."""
+    return http.Response(
+        http_version=b"HTTP/1.1",
+        status_code=response.status,
+        reason=response.reason.encode("ascii"),
+        headers=http.Headers(response.headers),
+        content=response.body,
+        trailers=None,
+        timestamp_start=0,
+        timestamp_end=0,
+    )

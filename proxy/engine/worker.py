@@ -1,0 +1,95 @@
+"""One worker process: mitmproxy's master with our parts, from the listening socket to the last drained exchange."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+
+import structlog
+from mitmproxy import master, options
+from mitmproxy.addons import proxyserver
+
+import addons
+from proxy import limits, logs
+from proxy.engine.handler import Handler
+from proxy.engine.listener import Listener, enforce_deadlines
+from proxy.engine.state import Services
+
+log = structlog.get_logger("worker")
+
+
+def run(services: Services, listening: socket.socket, ready: int, parent: int) -> None:
+    """Serve until SIGTERM, then drain."""
+    asyncio.run(_until_signal(services, listening, ready, parent))
+
+
+async def _until_signal(services: Services, listening: socket.socket, ready: int, parent: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(services, listening, ready, parent, stop)
+
+
+async def serve(
+    services: Services, listening: socket.socket, ready: int, parent: int, stop: asyncio.Event | None = None
+) -> None:
+    """Serve until `stop` is set, then drain. Writes a byte to the pipe `ready` when connections are really accepted;
+    the end of the pipe `parent` means that the supervisor is gone, and stops the worker too."""
+    logs.configure()
+    stop = stop or asyncio.Event()
+    asyncio.get_running_loop().add_reader(parent, stop.set)
+    Listener.services, Listener.socket = services, listening
+    manager = _make_master()
+    await manager.setup_servers()
+    if not all(server.is_running for server in manager.servers):
+        raise RuntimeError("the listener did not start")
+    watch = asyncio.create_task(enforce_deadlines(manager))
+    watch.add_done_callback(lambda _: stop.set())
+    os.write(ready, b"+")
+    await stop.wait()
+    await _drain(manager)
+    watch.cancel()
+
+
+def _make_master() -> proxyserver.Proxyserver:
+    """mitmproxy without its user interfaces, scripts, commands and defaults: the server and our addons alone."""
+    main = master.Master(options.Options(), asyncio.get_running_loop())
+    # It would copy mitmproxy's log into an event bus; there is nobody to read it, and it quotes requests.
+    main._legacy_log_events.uninstall()
+    server = proxyserver.Proxyserver()
+    main.addons.add(server, *addons.build())
+    main.options.update(
+        mode=["outgate"],
+        connection_strategy="lazy",
+        upstream_cert=False,
+        rawtcp=False,
+        http2=True,  # what a client is offered is decided by its rule
+        http3=False,
+        websocket=True,
+        validate_inbound_headers=True,
+        ssl_insecure=False,
+        tcp_timeout=limits.IDLE_TIME,
+    )
+    return server
+
+
+async def _drain(manager: proxyserver.Proxyserver) -> None:
+    """Stop accepting, let what is in flight end, then cut the rest."""
+    for server in list(manager.servers):
+        await server.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limits.DRAIN_TIME):
+            while any(_busy(handler) for handler in manager.connections.values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    handlers = [handler for handler in manager.connections.values() if isinstance(handler, Handler)]
+    for handler in handlers:
+        handler.abort()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            while manager.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+def _busy(handler: object) -> bool:
+    return isinstance(handler, Handler) and bool(handler.session.open)

@@ -1,0 +1,91 @@
+"""The engine in this process, in a thread of its own, so that a test can break one part of it and watch."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy import ca
+from proxy.audit.sink import AuditSink
+from proxy.config.load import load_policy
+from proxy.credentials.sources import SecretStore
+from proxy.dial import Dialer
+from proxy.engine import worker
+from proxy.engine.certificates import ClientContexts, UpstreamContext
+from proxy.engine.state import Services
+from proxy.gate import Gate
+from proxy.identity import BadToken
+from proxy.state import open_state
+
+
+@dataclass
+class Engine:
+    """One running worker. `events` reads what it recorded."""
+
+    address: str
+    folder: Path
+    services: Services
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "state" / "ca.pem"
+
+    def log(self) -> bytes:
+        return (self.folder / "state" / "audit" / "worker-0.jsonl").read_bytes()
+
+
+def _nobody(_: Sequence[bytes]) -> tuple[str, str]:
+    raise BadToken("no token")
+
+
+def make_services(
+    folder: Path, policy: str, connect_to: dict[tuple[str, int], int], trusted: Path, environ: dict[str, str]
+) -> Services:
+    """The services of a worker, as the supervisor builds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "policy.yaml"
+    file.write_text(policy)
+    loaded = load_policy(file)
+    state = open_state(folder / "state")
+    gate = Gate(
+        policies={loaded.name: loaded},
+        secrets={loaded.name: SecretStore(loaded.credentials, environ)},
+        placeholder_key=b"p" * 32,
+        audit=AuditSink(state.audit, 0),
+        authenticate=_nobody,
+        tokens_required=False,
+    )
+    return Services(
+        gate=gate,
+        dialer=Dialer({key: ("127.0.0.1", port) for key, port in connect_to.items()}),
+        client_contexts=ClientContexts(ca.load_or_create(state)),
+        upstream_context=UpstreamContext([trusted]),
+    )
+
+
+@contextlib.contextmanager
+def running(folder: Path, services: Services, around: Callable[[], None] = lambda: None) -> Iterator[Engine]:
+    """Run a worker until the block ends. `around` is called in its thread before it starts."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    ready_read, ready = os.pipe()
+    parent, alive = os.pipe()
+
+    def serve() -> None:
+        around()
+        asyncio.run(worker.serve(services, listening, ready, parent))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert os.read(ready_read, 1) == b"+"
+        yield Engine(f"127.0.0.1:{listening.getsockname()[1]}", folder, services)
+    finally:
+        os.close(alive)
+        thread.join(30)
+        assert not thread.is_alive()
+        for fd in (ready_read, ready, parent):
+            os.close(fd)
