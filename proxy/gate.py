@@ -17,7 +17,7 @@ from proxy.credentials.sources import CredentialUnavailable, SecretStore
 from proxy.dial import Grant
 from proxy.exchange import Exchange, Sandbox
 from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_head
-from proxy.identity import BadToken
+from proxy.identity import ANONYMOUS, BadToken
 from proxy.policy.credential import Inject
 from proxy.policy.decide import decide, decide_connect
 from proxy.policy.host import Authority, MalformedHost, parse_authority, parse_host
@@ -25,9 +25,6 @@ from proxy.policy.reason import Reason
 from proxy.policy.request import Request
 from proxy.policy.rules import Policy
 from proxy.session import Session
-
-# The name of a sandbox that needs no token.
-ANONYMOUS = "local"
 
 
 def today() -> date:

@@ -133,7 +133,7 @@ def test_a_settings_file_that_is_named_must_exist_and_another_one_need_not(tmp_p
         ("\x00", "", "", "not YAML", "UTF-8"),
     ],
 )
-def test_a_wrong_file_is_an_error_with_its_place(  # noqa: PLR0917
+def test_a_wrong_file_is_an_error_with_its_place(
     tmp_path: Path, file: str, where: str, key: str, message: str, hint: str
 ) -> None:
     (problem,) = problems(tmp_path, file=file)

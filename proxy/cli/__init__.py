@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 import click
@@ -22,6 +21,8 @@ INTERRUPTED = 130  # 128 and SIGINT, as shells count
 
 def _version(context: click.Context, _: click.Parameter, wanted: Any) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             terminal.say(f"outgate {version('outgate')}")
         except PackageNotFoundError:

@@ -86,6 +86,6 @@ def serve(context: click.Context, /, config: Path | None, **flags: object) -> No
     policies = load_policies(settings.policy)
     tokens_required(settings, len(policies))
 
-    from proxy.engine import supervisor
+    from proxy.engine.supervisor import serve as run
 
-    context.exit(supervisor.serve(settings, policies))
+    context.exit(run(settings, policies))

@@ -119,7 +119,6 @@ class SecretStore:
             version: _Version | None = _version(_stat(source.path))
             if held is not None and held[0] == version:
                 return held[1]
-            self._held.pop(name, None)
             raw, version = _read_file(source.path)
         elif held is not None:
             return held[1]

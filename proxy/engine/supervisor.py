@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import select
+import shlex
 import signal
 import socket
 import sys
@@ -29,7 +30,7 @@ from proxy.gate import Gate
 from proxy.identity import Keys, load_or_create_keys, parse_proxy_authorization, verify
 from proxy.policy.rules import Policy
 from proxy.ready import Ready, ReadyPolicy, write_ready
-from proxy.settings import Settings, tokens_required
+from proxy.settings import Settings, default_state, tokens_required
 from proxy.state import StateDir, open_state, serving
 
 log = structlog.get_logger("supervisor")
@@ -66,7 +67,6 @@ class _Supervisor:
         self.state = state
         self.workers: dict[int, tuple[int, float]] = {}  # pid -> (number, when it was started)
         self.authority = ca.load_or_create(state)
-        ca.refresh_bundle(state, self.authority)
         self.keys = load_or_create_keys(state)
         self.secrets = {name: SecretStore(policy.credentials, os.environ) for name, policy in policies.items()}
         for store in self.secrets.values():
@@ -156,6 +156,8 @@ class _Supervisor:
                 return
             if pid == 0:
                 return
+            if pid not in self.workers:  # as the first process of a container we inherit orphans
+                continue
             number, started = self.workers.pop(pid)
             left = sink.recover(self.state.audit, number)
             log.error("worker ended; starting another", worker=number, status=status, unfinished=left)
@@ -177,8 +179,7 @@ class _Supervisor:
                 if self._stopping(stop):
                     return False
                 pid, _ = os.waitpid(-1, os.WNOHANG)
-                if pid:
-                    self.workers.pop(pid)
+                if self.workers.pop(pid, None):
                     raise OutgateError("a worker could not start", "the lines above say why")
             else:
                 raise OutgateError("the workers did not start in time")
@@ -224,8 +225,21 @@ class _Supervisor:
             if path is not None:
                 write_ready(path, ready)
         named = ", ".join(f"{policy.name} ({policy.digest[:12]})" for policy in self.policies.values())
-        hint = 'eval "$(outgate env)"' if len(policies) == 1 else 'eval "$(outgate env --policy NAME)"'
-        terminal.say(f"outgate listens on {address} · policy {named} · CA {self.state.ca_cert} · clients: {hint}")
+        terminal.say(
+            f"outgate listens on {address} · policy {named} · CA {self.state.ca_cert}"
+            f' · clients: eval "$({self._env_command()})"'
+        )
+
+    def _env_command(self) -> str:
+        """The command that prints a sandbox's environment, with the options that it needs here."""
+        words = ["outgate", "env"]
+        if self.settings.state != default_state(os.environ):
+            words += ["--state", str(self.settings.state)]
+        if len(self.policies) > 1:
+            words += ["--policy", "NAME"]
+        if self.settings.listen.address.is_unspecified:
+            words += ["--proxy", "HOST:PORT"]
+        return shlex.join(words)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -131,7 +131,7 @@ def test_the_address_of_the_proxy(outgate: Any, folder: Path, address: str, prox
         ("web.yaml", ["--proxy", "0.0.0.0:1"], "cannot be told which one", "--proxy HOST:PORT"),
     ],
 )
-def test_misuse_prints_no_environment(  # noqa: PLR0917
+def test_misuse_prints_no_environment(
     outgate: Any, folder: Path, policies: str, arguments: list[str], message: str, hint: str
 ) -> None:
     running(folder, policies)

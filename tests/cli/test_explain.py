@@ -40,7 +40,7 @@ def explain(outgate: Any, method: str, url: str, policy: str = "web.yaml", *more
         ("DELETE", "https://updates.example.com/any", "allowed", "updates", None),
     ],
 )
-def test_it_gives_the_decision_and_the_rule(  # noqa: PLR0917
+def test_it_gives_the_decision_and_the_rule(
     outgate: Any, method: str, url: str, reason: str, rule: str | None, nearest: str | None
 ) -> None:
     answer = explain(outgate, method, url)

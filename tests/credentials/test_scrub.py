@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 import pickle
+import re
 import time
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -35,7 +36,8 @@ def masked(secret: bytes, data: bytes) -> bytes:
         lambda s: quote(s, safe="!*'()").encode(),
         lambda s: quote_plus(s).encode(),
         lambda s: urlencode({"": s.decode()})[1:].encode(),
-        lambda s: quote(s, safe="").replace("%2B", "%2b").replace("%2F", "%2f").encode() if b"=" not in s else b"",
+        lambda s: quote(s, safe="*").replace("~", "%7E").encode(),
+        lambda s: re.sub("%..", lambda match: match[0].lower(), quote(s, safe="")).encode(),
         lambda s: b"".join(b"%%%02X" % byte for byte in s),
         lambda s: b"".join(b"%%%02x" % byte for byte in s),
         lambda s: json.dumps(s.decode())[1:-1].encode(),

@@ -96,7 +96,8 @@ def test_a_rotated_file_is_read_again(tmp_path: Path) -> None:
     first = secrets.get("one")
     assert first.reveal() == b"first-value"
     assert secrets.get("one") is first
-    (tmp_path / "new").write_text("other-value")  # of the same size: the inode tells
+    (tmp_path / "new").write_text("other-value")  # of the same size and time: the inode tells
+    os.utime(tmp_path / "new", ns=(0, path.stat().st_mtime_ns))
     (tmp_path / "new").replace(path)
     assert secrets.get("one").reveal() == b"other-value"
     path.write_text("a-longer-value")

@@ -1,0 +1,94 @@
+"""What a client inside a sandbox has: PATH, a home of its own, what `outgate env` prints, and nothing else."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.outgate import Outgate, clean_environment
+
+TIMEOUT = 60.0
+MARKER = "end-of-test.example"
+SENTENCE = "outgate: this sandbox's policy does not allow the"
+_ALWAYS_IN_CI = frozenset({"curl", "git", "npm"})
+
+
+def need(client: str) -> str:
+    """The path of a client. A missing one skips the test; with `CI` set, the clients that CI installs fail it."""
+    found = shutil.which(client)
+    if found is None:
+        reason = f"{client} is not installed"
+        (pytest.fail if os.environ.get("CI") and client in _ALWAYS_IN_CI else pytest.skip)(reason)
+    return found
+
+
+@dataclass
+class Sandbox:
+    """One sandbox of a running proxy. `arguments` are those of `outgate env`, for example a policy's name."""
+
+    outgate: Outgate
+    home: Path
+    arguments: tuple[str, ...] = ()
+    variables: dict[str, str] = field(init=False, repr=False)
+    _judged: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.variables = self.outgate.env(*self.arguments)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The whole environment of a client; `extra` is what the client's user would set by hand."""
+        return clean_environment(self.home, self.variables | dict(extra or {}))
+
+    def run(
+        self, *command: str | Path, cwd: Path | None = None, extra: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> "Run":
+        """Run one client to its end."""
+        done = subprocess.run(
+            [str(part) for part in command],
+            env=self.environment(extra),
+            cwd=cwd or self.home,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The audit events since the last call: every attempt that a client made, in the order of their ends.
+
+        A refused request of our own goes after them, so that the log is known to hold what came before it. It needs a
+        proxy that asks for no token; with one, and for what is still open, wait with `Outgate.wait_for_events`.
+        """
+        with self.outgate.tunnel(f"{MARKER}:443") as client:
+            marker = client.request("GET", "/", MARKER).json()["audit_id"]
+        found = self.outgate.wait_for_events(lambda events: any(event["id"] == marker for event in events))
+        mine = [event for event in found[self._judged :] if event["id"] != marker]
+        self._judged = len(found)
+        return mine
+
+    def refused_once(self, reason: str) -> dict[str, Any]:
+        """The event of the one attempt that was made since the last call, and refused for this reason."""
+        events = self.events()
+        assert [(event["verdict"], event["reason"]) for event in events] == [("deny", reason)], events
+        return events[0]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one client ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Everything that the client's user sees."""
+        return self.stdout + self.stderr
