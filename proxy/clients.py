@@ -44,6 +44,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PIP_CERT", Value.BUNDLE, "pip"),
     Variable("UV_SYSTEM_CERTS", "1", "uv, where the CA is in the system's store"),
     Variable("NODE_EXTRA_CA_CERTS", Value.CA, "Node.js, npm, pnpm, Yarn, Bun, Claude Code, Gemini CLI, OpenCode"),
+    # A `cafile` in any npmrc replaces Node's roots and the variable above; only npm's own variable stands over it.
+    Variable("NPM_CONFIG_CAFILE", Value.BUNDLE, "npm, over a cafile in an npmrc"),
     Variable("NODE_USE_SYSTEM_CA", "1", "Node.js, where the CA is in the system's store"),
     Variable("YARN_HTTPS_CA_FILE_PATH", Value.BUNDLE, "Yarn 2 and later"),
     Variable("DENO_CERT", Value.CA, "Deno"),

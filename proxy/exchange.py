@@ -5,6 +5,7 @@ Any engine fills it in; `audit.event` turns it into the record. It never holds a
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.policy.decide import Decision
@@ -23,10 +24,11 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Who asks: the sandbox's name and the policy that holds for it."""
+    """Who asks: the sandbox's name, the policy that holds for it, and its fakes by credential name."""
 
     name: str
     policy: Policy
+    placeholders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

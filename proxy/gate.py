@@ -187,7 +187,7 @@ class Gate:
         if policy is None:
             exchange.refuse(Reason.UNAUTHENTICATED, "the token's policy is not served here")
             return None
-        session.sandbox = Sandbox(name, policy)
+        session.sandbox = Sandbox(name, policy, self._placeholders(name, policy))
         exchange.sandbox, exchange.policy = name, policy
         return session.sandbox
 
@@ -198,7 +198,7 @@ class Gate:
         if not exchange.allowed:
             return None
         specs = sandbox.policy.credentials
-        placeholders = self._placeholders(sandbox)
+        placeholders = sandbox.placeholders
         headers = tuple(field for field in headers if field[0].lower() != b"proxy-authorization")
         if find_misplaced(placeholders, specs, headers, request.target, request.host) is not None:
             exchange.refuse(Reason.CREDENTIAL_WRONG_HOST)
@@ -222,10 +222,10 @@ class Gate:
             exchange.not_injected = "the credential cannot be read"
         return check.form
 
-    def _placeholders(self, sandbox: Sandbox) -> dict[str, str]:
+    def _placeholders(self, sandbox: str, policy: Policy) -> dict[str, str]:
         return {
-            name: placeholder(self.placeholder_key, sandbox.name, sandbox.policy.name, spec)
-            for name, spec in sandbox.policy.credentials.items()
+            name: placeholder(self.placeholder_key, sandbox, policy.name, spec)
+            for name, spec in policy.credentials.items()
         }
 
     def _allow(self, session: Session, exchange: Exchange, destination: Authority) -> None:

@@ -19,7 +19,8 @@ from proxy.errors import ConfigError
 from proxy.exchange import Exchange
 
 _JOURNAL_SIZE = 1 << 20
-_MAX_UNWRITTEN = 1000
+_MAX_UNWRITTEN = 10_000
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 log = structlog.get_logger("audit")
 
@@ -124,7 +125,7 @@ def recover(folder: Path, number: int) -> int:
 
 def encode(event: Event) -> bytes:
     """One line: compact ASCII JSON and a newline."""
-    return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+    return _to_json(event).encode() + b"\n"
 
 
 def _read_lines(path: Path) -> Iterator[Event]:

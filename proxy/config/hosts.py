@@ -2,9 +2,8 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from functools import lru_cache
-
-from publicsuffixlist import PublicSuffixList
 
 from proxy.config.tree import shown
 from proxy.config.wrong import Wrong
@@ -14,7 +13,6 @@ from proxy.policy.host import HostPattern, MalformedHost, parse_host
 # In the private section of the public suffix list, and yet one publisher's documentation: nobody receives there what
 # a visitor sends. The policy contract names this wildcard as its example.
 _SHARED_BUT_ALLOWED = frozenset({"readthedocs.io"})
-_ANY_LABEL = "any-label-0."
 _PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
@@ -130,14 +128,17 @@ def _idna(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()
+def _is_public_suffix() -> Callable[[str], bool]:
+    from publicsuffixlist import PublicSuffixList  # late: it reads 300 kB, and most policies have no wildcard
+
+    is_public: Callable[[str], bool] = PublicSuffixList().is_public
+    return is_public
 
 
 def _refuse_public_suffix(name: str) -> None:
     if name in _SHARED_BUT_ALLOWED:
         return
-    if _suffixes().is_public(name) or _suffixes().is_public(_ANY_LABEL + name):
+    if _is_public_suffix()(name):
         raise Wrong(
             f"`*.{name}` is a wildcard on a public suffix, where anybody can own a name",
             f"name the hosts, for example `my-project.{name}`",

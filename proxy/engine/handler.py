@@ -49,6 +49,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
         super().__init__(master, reader, writer, master.options, mode)  # type: ignore[no-untyped-call]
         self.session = Session(client=_peer(self.client))
         self.services = services
+        self._unsent: dict[connection.Connection, list[bytes]] = {}
         self._dials = 0
         self._dialled = asyncio.Event()
         self._dialled.set()
@@ -118,6 +119,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
                 while queue:
                     for command in self.layer.handle_event(queue.popleft()):
                         self._obey(command, queue)
+                self._flush()
             except HookFailed:
                 return
             except Exception as error:
@@ -126,11 +128,9 @@ class Handler(mode_servers.ProxyConnectionHandler):
                 self.session.bar(Reason.POLICY_ERROR, "an internal error")
                 self.abort()
 
-    def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:  # noqa: C901 - one flat dispatch
+    def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:
         if isinstance(command, commands.SendData):
-            io = self.transports.get(command.connection)
-            if io is not None and io.writer is not None and not io.writer.is_closing():
-                io.writer.write(command.data)
+            self._unsent.setdefault(command.connection, []).append(command.data)
         elif isinstance(command, commands.StartHook):
             self.run_hook(command)
             if command.blocking:
@@ -143,12 +143,19 @@ class Handler(mode_servers.ProxyConnectionHandler):
             self.wakeup_timer.add(asyncio_utils.create_task(self.wakeup(command), name="wakeup", keep_ref=False))
         elif isinstance(command, commands.ConnectionCommand) and command.connection not in self.transports:
             pass
-        elif isinstance(command, commands.CloseTcpConnection):
-            self.close_connection(command.connection, command.half_close)
         elif isinstance(command, commands.CloseConnection):
-            self.close_connection(command.connection)
+            self._flush()
+            self.close_connection(command.connection, getattr(command, "half_close", False))
         elif not isinstance(command, commands.Log):
             raise TypeError(f"unknown command: {type(command).__name__}")
+
+    def _flush(self) -> None:
+        """Write what one event made, with one system call for each connection: head, body and end go out together."""
+        while self._unsent:
+            target, pieces = self._unsent.popitem()
+            io = self.transports.get(target)
+            if io is not None and io.writer is not None and not io.writer.is_closing():
+                io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def log(self, _message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
         """mitmproxy's own messages quote heads, paths and bytes, so none of them is kept."""
@@ -217,7 +224,10 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     async def drain_writers(self) -> None:
         """Wait before the next read: for slow writers, for a dial, for full HTTP/2 queues."""
-        await super().drain_writers()  # type: ignore[no-untyped-call]
+        if any(io.writer is not None and _holds(io.writer) for io in self.transports.values()):
+            await super().drain_writers()  # type: ignore[no-untyped-call]
+        if not self._dials and not self.http2:
+            return
         task = asyncio.current_task()
         reading_from = next((conn for conn, io in self.transports.items() if io.handler is task), None)
         if reading_from is self.client:
@@ -225,6 +235,10 @@ class Handler(mode_servers.ProxyConnectionHandler):
         # hyper-h2 has no event for a window that opens.
         while self.http2 and congested(self.http2, reading_from) and self.client in self.transports:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+def _holds(writer: Any) -> bool:
+    return bool(writer.transport.get_write_buffer_size())
 
 
 def _peer(client: connection.Client) -> str:

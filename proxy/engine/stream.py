@@ -34,7 +34,7 @@ from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
 from proxy.engine.state import Services, attach_exchange, attach_mask, exchange_of, outbound_of, services_of, session_of
 from proxy.engine.tunnel import Tunnel
-from proxy.engine.wire import check_upstream, to_flow_response, upstream_request
+from proxy.engine.wire import check_upstream, copy_head, to_flow_response, upstream_request
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse
@@ -138,7 +138,7 @@ class Stream(HttpStream):
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
         """Mirrors `HttpStream.state_wait_for_response_headers`."""
         # A copy: the upstream side reads its own headers again when it decides whether to keep the connection.
-        self.flow.response = event.response.copy()
+        self.flow.response = copy_head(event.response)
         attach_mask(self.flow, self.mask)
         yield HttpResponseHeadersHook(self.flow)
         if (yield from self.check_killed(True)):

@@ -71,6 +71,21 @@ def check_upstream(dialer: Dialer, outbound: Outbound, server: Server) -> None:
         grant.vet(ip_address(server.peername[0].partition("%")[0]))
 
 
+def copy_head(response: http.Response) -> http.Response:
+    """A response of its own with the same head. mitmproxy's `copy` serialises the message to make one."""
+    data = response.data
+    return http.Response(
+        http_version=data.http_version,
+        status_code=data.status_code,
+        reason=data.reason,
+        headers=http.Headers(data.headers.fields),
+        content=None,
+        trailers=None,
+        timestamp_start=data.timestamp_start,
+        timestamp_end=None,
+    )
+
+
 def to_flow_response(response: Response) -> http.Response:
     """A refusal as mitmproxy sends it."""
     return http.Response(

@@ -168,6 +168,16 @@ def test_a_file_that_is_reached_twice_is_merged_once(tmp_path: Path) -> None:
     assert [rule.id for rule in policy.rules] == ["base", "left", "right"]
 
 
+def test_a_ladder_of_diamonds_is_walked_once(tmp_path: Path) -> None:
+    for number in range(MAX_CHAIN - 2):
+        for side in "lr":
+            write(tmp_path, f"{side}{number}", f"extends: [l{number + 1}, r{number + 1}]\n")
+    for side in "lr":
+        write(tmp_path, f"{side}{MAX_CHAIN - 2}", RULE.format(side))
+
+    assert [rule.id for rule in load_policy(tmp_path / "l0.yaml").rules] == ["l", "r"]
+
+
 def test_a_circle_is_shown(tmp_path: Path) -> None:
     write(tmp_path, "b", "extends: [c]\n")
     write(tmp_path, "c", "extends: [b]\n")

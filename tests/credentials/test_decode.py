@@ -159,14 +159,15 @@ def _zeros(coding: str, size: int) -> bytes:
     """`size` MiB of zeros as one stream, made without ever holding them."""
     block = bytes(MIB)
     if coding == "br":
-        compressor = brotli.Compressor(quality=5)  # type: ignore[no-untyped-call]
+        compressor = brotli.Compressor(quality=5)
         compressed: bytes = b"".join(compressor.process(block) for _ in range(size)) + compressor.finish()
         return compressed
-    stream: Any = {
+    makers: dict[str, Callable[[], Any]] = {
         "gzip": lambda: zlib.compressobj(9, wbits=31),
         "deflate": lambda: zlib.compressobj(9),
         "zstd": lambda: zstandard.ZstdCompressor(level=3).compressobj(),
-    }[coding]()
+    }
+    stream = makers[coding]()
     body: bytes = b"".join(stream.compress(block) for _ in range(size)) + stream.flush()
     return body
 

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tests.support.record import Received
 from tests.support.upstream import Answer, Gate
@@ -157,15 +157,35 @@ async def silence(request: Received, wire: Wire) -> None:
 
 async def websocket_echo(request: Received, wire: Wire) -> None:
     """Accept the upgrade and send every frame back, unmasked, until a close frame has gone both ways."""
-    key = (request.header("sec-websocket-key") or "").encode()
-    accept = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID).digest()).decode()  # noqa: S324
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
-    await wire.head(101, headers, "Switching Protocols")
+    await _accept_websocket(request, wire)
     opcode = 0
     while opcode != 8:
         opcode, payload = await _read_frame(wire)
         await wire.send(frame(opcode, payload))
     wire.close()
+
+
+def websocket(replies: Callable[[bytes], Iterable[bytes]]) -> Answer:
+    """Accept the upgrade and answer each text message with the text messages that `replies` gives for it."""
+
+    async def answer(request: Received, wire: Wire) -> None:
+        await _accept_websocket(request, wire)
+        opcode = 0
+        while opcode != 8:
+            opcode, payload = await _read_frame(wire)
+            parts = replies(payload) if opcode == 1 else [payload]
+            for part in parts:
+                await wire.send(frame({9: 10}.get(opcode, opcode), part))
+        wire.close()
+
+    return answer
+
+
+async def _accept_websocket(request: Received, wire: Wire) -> None:
+    key = (request.header("sec-websocket-key") or "").encode()
+    accept = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID).digest()).decode()  # noqa: S324
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    await wire.head(101, headers, "Switching Protocols")
 
 
 async def _read_frame(wire: Wire) -> tuple[int, bytes]:

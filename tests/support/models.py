@@ -35,6 +35,17 @@ def openai_responses(key: str, text: str) -> Answer:
     return _model(key, _response("completed", text), lambda: _response_events(text), _openai_wrong())
 
 
+def openai_responses_socket(text: str) -> Answer:
+    """The Responses API over WebSocket: one JSON message for each event. `generate: false` only warms it up."""
+
+    def replies(message: bytes) -> Iterator[bytes]:
+        said = None if json.loads(message).get("generate") is False else text
+        for number, event in enumerate(_response_parts(said)):
+            yield json.dumps(event | {"sequence_number": number}).encode()
+
+    return answers.websocket(replies)
+
+
 def _model(
     key: str, whole: Mapping[str, Any], events: Callable[[], Iterator[Event]], wrong: Mapping[str, Any]
 ) -> Answer:
@@ -117,7 +128,7 @@ def _response(status: str, text: str | None) -> dict[str, Any]:
         "created_at": 0,
         "status": status,
         "model": "gpt-test",
-        "output": [_item(text)] if text is not None else [],
+        "output": [_item(text)] if text else [],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -134,12 +145,15 @@ def _response(status: str, text: str | None) -> dict[str, Any]:
 
 
 def _response_events(text: str) -> Iterator[Event]:
-    events: list[dict[str, Any]] = [
-        {"type": "response.created", "response": _response("in_progress", None)},
-        {"type": "response.output_item.added", "output_index": 0, "item": _item("") | {"content": []}},
-        {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": text},
-        {"type": "response.output_item.done", "output_index": 0, "item": _item(text)},
-        {"type": "response.completed", "response": _response("completed", text)},
-    ]
-    for number, event in enumerate(events):
+    for number, event in enumerate(_response_parts(text)):
         yield str(event["type"]), event | {"sequence_number": number}
+
+
+def _response_parts(text: str | None) -> Iterator[dict[str, Any]]:
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    yield {"type": "response.created", "response": _response("in_progress", None)}
+    if text is not None:
+        yield {"type": "response.output_item.added", "output_index": 0, "item": _item("") | {"content": []}}
+        yield {"type": "response.output_text.delta", "delta": text, **place}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": _item(text)}
+    yield {"type": "response.completed", "response": _response("completed", text or "")}

@@ -1,5 +1,6 @@
 """What a client inside a sandbox has: PATH, a home of its own, what `outgate env` prints, and nothing else."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -7,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.outgate import Outgate, clean_environment
 
-TIMEOUT = 60.0
+TIMEOUT = 45.0
 MARKER = "end-of-test.example"
 SENTENCE = "outgate: this sandbox's policy does not allow the"
 _ALWAYS_IN_CI = frozenset({"curl", "git", "npm"})
@@ -63,11 +65,10 @@ class Sandbox:
     def events(self) -> list[dict[str, Any]]:
         """The audit events since the last call: every attempt that a client made, in the order of their ends.
 
-        A refused request of our own goes after them, so that the log is known to hold what came before it. It needs a
-        proxy that asks for no token; with one, and for what is still open, wait with `Outgate.wait_for_events`.
+        A refused request of our own goes after them, so that the log is known to hold what came before it. An exchange
+        that is still open has no event yet: wait for it with `Outgate.wait_for_events`.
         """
-        with self.outgate.tunnel(f"{MARKER}:443") as client:
-            marker = client.request("GET", "/", MARKER).json()["audit_id"]
+        marker = self._leave_marker()
         found = self.outgate.wait_for_events(lambda events: any(event["id"] == marker for event in events))
         mine = [event for event in found[self._judged :] if event["id"] != marker]
         self._judged = len(found)
@@ -78,6 +79,16 @@ class Sandbox:
         events = self.events()
         assert [(event["verdict"], event["reason"]) for event in events] == [("deny", reason)], events
         return events[0]
+
+    def _leave_marker(self) -> str:
+        """The audit id of a refused request."""
+        proxy = urlsplit(self.variables["HTTPS_PROXY"])
+        token = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+        headers = {"Proxy-Authorization": f"Basic {token}"} if proxy.username else None
+        with self.outgate.client() as client:
+            assert client.connect(f"{MARKER}:443", headers).status == 200
+            client.tls(MARKER, self.outgate.ca_file)
+            return str(client.request("GET", "/", MARKER).json()["audit_id"])
 
 
 @dataclass(frozen=True)
