@@ -34,7 +34,5 @@ class Tls:
         data.ssl_conn = services_of(client).upstream_context.connection(host, protocols)
 
     def tls_established_client(self, data: TlsData) -> None:
-        session = session_of(data.context.client)
-        # From here on the requests inside have events of their own.
-        for exchange in list(session.open.values()):
-            services_of(data.context.client).gate.discard(session, exchange)
+        client = data.context.client
+        services_of(client).gate.intercepted(session_of(client))

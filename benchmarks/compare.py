@@ -69,7 +69,8 @@ class Server(asyncio.Protocol):
         while b"\\r\\n\\r\\n" in self.buf:
             head, self.buf = self.buf.split(b"\\r\\n\\r\\n", 1)
             if b"/stream" in head:
-                self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n8\\r\\ndata: x\\n\\r\\n0\\r\\n\\r\\n")
+                self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n"
+                    b"Transfer-Encoding: chunked\\r\\n\\r\\n8\\r\\ndata: x\\n\\r\\n0\\r\\n\\r\\n")
             else:
                 self.transport.write(BODY)
 async def main():
@@ -141,9 +142,10 @@ def _wait_for(port: int) -> None:
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
-            return
         except OSError:
             time.sleep(0.05)
+        else:
+            return
     raise TimeoutError("the proxy does not listen")
 
 

@@ -6,7 +6,7 @@ is dropped, what it echoes of an injected secret is masked, and nothing is buffe
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from proxy.credentials.decode import Decoder, decoder_for
 from proxy.credentials.scrub import Mask, Scrubber
@@ -74,12 +74,19 @@ class BodyFilter:
         """Whether the body leaves without its content coding, and so with another length."""
         return self._decoder is not None
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
         self._count(len(chunk))
         if self._scrubber is None:
             return [chunk] if chunk else []
-        decoded = [chunk] if self._decoder is None else self._decoder.feed(chunk)
-        return [piece for part in decoded for piece in self._scrubber.feed(part)]
+        if self._decoder is None:
+            return self._scrubber.feed(chunk)
+        return self._decoded(self._scrubber, self._decoder, chunk)
+
+    @staticmethod
+    def _decoded(scrubber: Scrubber, decoder: Decoder, chunk: bytes) -> Iterator[bytes]:
+        # Piece by piece: a compressed chunk can be a thousand times larger than it looks.
+        for part in decoder.feed(chunk):
+            yield from scrubber.feed(part)
 
     def flush(self) -> list[bytes]:
         if self._decoder is not None:

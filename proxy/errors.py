@@ -1,6 +1,7 @@
 """What a user can be told. Everything that stops a command is an `OutgateError`; `terminal` prints it."""
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class OutgateError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(message, hint, where), *more)
 
     @classmethod
-    def of(cls, problems: tuple[Problem, ...]) -> "OutgateError":
+    def of(cls, problems: tuple[Problem, ...]) -> Self:
         """An error that carries several problems, at least one."""
         error = cls(problems[0].message)
         error.problems = problems

@@ -67,6 +67,7 @@ class Exchange:
     bytes_out: int = 0
     first_byte: float | None = None
     end: str = ""
+    noted: bool = False
     recorded: bool = False
 
     @property

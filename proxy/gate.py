@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from proxy import limits
 from proxy.audit.sink import AuditSink, AuditUnavailable
 from proxy.credentials.inject import check_client, find_misplaced, inject
 from proxy.credentials.placeholder import placeholder
@@ -84,6 +85,8 @@ class Gate:
         if session.connect.tunnel:
             self._allow(session, exchange, target)
         else:
+            # Denied until a request comes out of it; then that one has an event of its own.
+            session.connecting = exchange
             session.head_since = time.monotonic()
         return exchange
 
@@ -104,6 +107,7 @@ class Gate:
 
     def request(self, session: Session, head: Head, *, tls: bool) -> Outbound | Exchange:
         """Judge a request head. Returns the refused exchange, or the request that may be forwarded."""
+        self.intercepted(session)
         exchange = session.new_exchange()
         session.head_since = None
         _describe(exchange, session, head, tls=tls)
@@ -154,13 +158,25 @@ class Gate:
         exchange.end = exchange.end or end
         self.audit.finish(exchange)
 
-    def discard(self, session: Session, exchange: Exchange) -> None:
-        """Forget an exchange that others stand for: an intercepted CONNECT, whose requests have their own events."""
-        session.open.pop(exchange.id, None)
+    def intercepted(self, session: Session) -> None:
+        """The tunnel of a CONNECT is really intercepted: from here on the requests in it are the exchanges."""
+        if session.connecting is not None:
+            session.open.pop(session.connecting.id, None)
+            session.connecting = None
+
+    def note_long(self, session: Session, now: float) -> None:
+        """Record exchanges that run for long under the id of their last event. `now` is `time.monotonic()`."""
+        for exchange in session.open.values():
+            if exchange.allowed and not exchange.tunnel and not exchange.noted:
+                if exchange is not session.connecting and now - exchange.started > limits.LONG_TIME:
+                    exchange.noted = True
+                    self.audit.open_event(exchange)
 
     def close(self, session: Session) -> None:
         """The client is gone: record everything that is still open."""
         session.challenged = None
+        if session.connecting is not None:
+            session.connecting.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the client left before a request")
         for exchange in list(session.open.values()):
             self.finish(session, exchange, "client_closed" if exchange.allowed else "refused")
 
@@ -171,7 +187,7 @@ class Gate:
         values = head.values(b"proxy-authorization")
         if session.challenged is not None:
             # The client tries again after the 407, as git does: the first try was a question, not an attempt.
-            self.discard(session, session.challenged)
+            session.open.pop(session.challenged.id, None)
             session.challenged = None
         if not values and not self.tokens_required:
             name, policy_name = ANONYMOUS, next(iter(self.policies))

@@ -21,6 +21,7 @@ class Session:
     `target` is the CONNECT target, `barred` a reason that refuses everything more on this connection,
     `grants` the destinations that decisions on this connection allow to dial, by (host, port).
     `open` holds the exchanges that are not recorded yet, `challenged` one that was answered 407 and may be tried again.
+    `connecting` is the CONNECT of a tunnel that is to be intercepted, until it is.
     `head_since` is when the client began a head or a handshake that it has not finished (`time.monotonic`).
     """
 
@@ -32,6 +33,7 @@ class Session:
     grants: dict[tuple[str, int], Grant] = field(default_factory=dict)
     open: dict[str, Exchange] = field(default_factory=dict)
     challenged: Exchange | None = None
+    connecting: Exchange | None = None
     head_since: float | None = field(default_factory=time.monotonic)
 
     def new_exchange(self) -> Exchange:

@@ -59,26 +59,25 @@ class AuditSink:
         if exchange.recorded:
             return
         exchange.recorded = True
-        self._append(encode(event_of(exchange)))
-        if exchange.id in self._in_flight:
+        kept = self._append(encode(event_of(exchange)))
+        if kept and exchange.id in self._in_flight:
             self._settle(exchange.id)
-
-    def check(self) -> None:
-        """Raise `AuditUnavailable` while earlier events still wait to be written."""
-        self._write_unwritten()
 
     def close(self) -> None:
         os.close(self._log)
         os.close(self._journal)
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes) -> bool:
+        """Write a line, or keep it for later; false if there was no room for it either."""
         try:
             self._write_unwritten()
             _write(self._log, line)
         except (OSError, AuditUnavailable) as error:
             log.error("audit event could not be written", error=str(error), waiting=len(self._unwritten) + 1)  # noqa: TRY400 - a full disk is no bug
-            if len(self._unwritten) < _MAX_UNWRITTEN:
-                self._unwritten.append(line)
+            if len(self._unwritten) >= _MAX_UNWRITTEN:
+                return False
+            self._unwritten.append(line)
+        return True
 
     def _write_unwritten(self) -> None:
         while self._unwritten:

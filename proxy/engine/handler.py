@@ -91,6 +91,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     def enforce_deadline(self, now: float) -> None:
         """Cut a client that has not finished what it began. `now` is `time.monotonic()`."""
+        self.services.gate.note_long(self.session, now)
         since = self.session.head_since
         if since is None or now - since < limits.HEAD_TIME:
             return

@@ -68,7 +68,8 @@ class ClientTls(ClientTLSLayer):
 
     def on_handshake_error(self, err: str) -> layer.CommandGenerator[None]:
         session, gate = session_of(self.context.client), services_of(self.context.client).gate
-        for exchange in list(session.open.values()):
+        exchange, session.connecting = session.connecting, None
+        if exchange is not None:
             exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, f"the client's TLS handshake failed: {err}")
             gate.finish(session, exchange, "aborted")
         yield from super().on_handshake_error(err)
@@ -96,7 +97,7 @@ class Refuse(layer.Layer):
 def refusal_bytes(context: Context, reason: Reason, detail: str) -> bytes:
     """Record something that never became a request, and return its refusal as HTTP/1 bytes."""
     session, gate = session_of(context.client), services_of(context.client).gate
-    exchange = next((each for each in session.open.values() if each.method == "CONNECT"), None)
+    exchange, session.connecting = session.connecting, None
     if exchange is None:
         exchange = session.new_exchange()
         if session.target is not None:

@@ -21,10 +21,12 @@ from mitmproxy.proxy.layers.http import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
     SendHttp,
 )
 
@@ -34,7 +36,7 @@ from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
 from proxy.engine.state import Services, attach_exchange, attach_mask, exchange_of, outbound_of, services_of, session_of
 from proxy.engine.tunnel import Tunnel
-from proxy.engine.wire import check_upstream, copy_head, to_flow_response, upstream_request
+from proxy.engine.wire import check_upstream, clean_trailers, copy_head, to_flow_response, upstream_request
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse
@@ -89,7 +91,9 @@ class Stream(HttpStream):
         outbound = outbound_of(self.flow)
         assert outbound is not None
         try:
-            request, self.mask = upstream_request(self.services.gate, outbound, self.flow.request, self.context.server)
+            request, self.mask = upstream_request(
+                self.services.gate, outbound, self.flow.request, self.context.server, end_stream=end_stream
+            )
         except CredentialUnavailable as error:
             yield from self.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
             return
@@ -128,6 +132,13 @@ class Stream(HttpStream):
         exchange.tls = connection.tls_version
         return True
 
+    def state_stream_request_body(
+        self, event: RequestData | RequestTrailers | RequestEndOfMessage
+    ) -> layer.CommandGenerator[None]:
+        # The head was judged; fields that come after the body were not, so they go nowhere.
+        if not isinstance(event, RequestTrailers):
+            yield from super().state_stream_request_body(event)
+
     def _count_out(self, data: bytes) -> bytes | list[bytes]:
         self.exchange.bytes_out += len(data)
         # An empty chunk would end a chunked body early.
@@ -152,6 +163,16 @@ class Stream(HttpStream):
             self.server_state = self.state_consume_response_body
         else:
             yield from self.start_response_stream()
+
+    def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseTrailers):
+            event = ResponseTrailers(event.stream_id, clean_trailers(event.trailers, self.mask))
+        yield from super().state_stream_response_body(event)
+
+    def state_consume_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseTrailers):
+            event = ResponseTrailers(event.stream_id, clean_trailers(event.trailers, self.mask))
+        yield from super().state_consume_response_body(event)
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
@@ -232,6 +253,8 @@ class Stream(HttpStream):
                 error = yield commands.OpenConnection(self.context.server)
                 if error:
                     exchange.refuse(*_dial_reason(error))
+                elif self.context.server.peername:
+                    exchange.upstream_ip = self.context.server.peername[0]
                 self.child_layer = Tunnel(self.context, exchange)
             else:
                 self.child_layer = layer.NextLayer(self.context)

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from mitmproxy import http
 from mitmproxy.connection import Server
 
+from proxy.answer import returned
 from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer, DialError, Grant
 from proxy.gate import Gate, Outbound
@@ -27,7 +28,7 @@ def head_of(request: http.Request) -> Head:
 
 
 def upstream_request(
-    gate: Gate, outbound: Outbound, request: http.Request, server: Server
+    gate: Gate, outbound: Outbound, request: http.Request, server: Server, *, end_stream: bool
 ) -> tuple[http.Request, Mask | None]:
     """The request that goes on the wire, and the mask for its answer. A message of its own: the flow holds no secret.
 
@@ -41,6 +42,10 @@ def upstream_request(
     if request.is_http2:
         authority = next(value for name, value in headers if name == b"Host")
         headers = tuple((name.lower(), value) for name, value in headers if name != b"Host")
+        unframed = not end_stream and not any(name == b"content-length" for name, _ in headers)
+        if unframed and server.alpn != b"h2":
+            # HTTP/2 frames every body; HTTP/1 would take one without a length for the next request.
+            headers += ((b"transfer-encoding", b"chunked"),)
     message = http.Request(
         host=judged.host.name,
         port=judged.port,
@@ -84,6 +89,11 @@ def copy_head(response: http.Response) -> http.Response:
         timestamp_start=data.timestamp_start,
         timestamp_end=None,
     )
+
+
+def clean_trailers(trailers: http.Headers, mask: Mask | None) -> http.Headers:
+    """Trailers as the client gets them: without hop-by-hop fields, and with the secret masked."""
+    return http.Headers(returned(trailers.fields, mask, upgrade=False))
 
 
 def to_flow_response(response: Response) -> http.Response:

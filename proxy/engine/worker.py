@@ -83,7 +83,7 @@ def _trust_types() -> None:
 
     mitmproxy has it for addons that users write; ours are type-checked before they run.
     """
-    http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda self: None  # type: ignore[method-assign]
+    http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
 async def _drain(manager: proxyserver.Proxyserver) -> None:

@@ -107,12 +107,16 @@ class PathPattern:
 
 def parse_pattern(text: str, *, keep_encoded_slash: bool = False) -> PathPattern:
     """Parse `/v1/messages/*` or `/docs/**`. Raises `AmbiguousPath` or `ValueError` with the reason."""
-    rest = text == "/**" or text.endswith("/**")
+    rest = text.endswith("/**")
     body = text[:-3] if rest else text
+    if rest and body.endswith("/"):
+        raise ValueError("an empty segment before `**`")
     if rest and not body:
         return PathPattern((), rest=True)
     if "?" in body or "#" in body:
         raise ValueError("a path has no query; use `query: {key: value}`")
+    if "%2a" in body.lower():
+        raise ValueError("write `*` for any segment; an encoded one matches nothing else")
     segments = read_path(body, keep_encoded_slash=keep_encoded_slash)
     for segment in segments:
         if segment != "*" and "*" in segment:

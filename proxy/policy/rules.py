@@ -94,14 +94,14 @@ def _suffixes(name: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A whole policy. The default one has no rules and denies everything.
+    """A whole policy. The default one has no name and no rules, and denies everything.
 
     `digest` is the SHA-256 (hex) of what was compiled; `source` the file that a refusal names.
     `ports` are the ports that any rule opens, 443 always among them; `denied_networks` the addresses that
     deny rules name, which no host may resolve into.
     """
 
-    name: str = "none"
+    name: str = ""
     digest: str = ""
     source: str = ""
     observe: bool = False

@@ -20,6 +20,7 @@ DELIBERATE = (
 OUTAGE = (
     "this is an outage, not a policy decision; a later retry may succeed, other hosts, mirrors or tools will not help"
 )
+MALFORMED = "the request itself is wrong, whatever the policy; sending the same again will be refused again"
 LIMIT = "this is a limit of the sandbox, not an outage; wait before the next request"
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -27,6 +28,8 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _OPERATOR_ONLY = frozenset(
     {
         Reason.ADDRESS_IS_PRIVATE,
+        Reason.DENIED_BY_RULE,
+        Reason.UPSTREAM_UNREACHABLE,
         Reason.CREDENTIAL_UNAVAILABLE,
         Reason.POLICY_ERROR,
         Reason.AUDIT_UNAVAILABLE,
@@ -77,6 +80,8 @@ class Facts:
         """What an agent should make of it."""
         if self.reason is Reason.LIMIT_EXCEEDED:
             return LIMIT
+        if self.reason is Reason.MALFORMED_REQUEST:
+            return MALFORMED
         return DELIBERATE if self.wording.deliberate else OUTAGE
 
     def problem(self, status: int) -> dict[str, object]:
@@ -111,7 +116,7 @@ def facts_of(exchange: Exchange, *, connect: bool) -> Facts:
         method="CONNECT" if connect else visible(exchange.method, 32) or None,
         path=None if connect else visible(exchange.path, PATH_LIMIT) or None,
         rule=visible(rule, TEXT_LIMIT) if rule and known else None,
-        policy=visible(exchange.policy.name, TEXT_LIMIT) if known else None,
+        policy=(visible(exchange.policy.name, TEXT_LIMIT) or None) if known else None,
         detail=_detail(exchange, reason, connect),
         hint=_hint(exchange, reason),
         audit_id=visible(exchange.id, 64),

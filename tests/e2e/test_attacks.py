@@ -152,7 +152,7 @@ INSIDE = {
     "rubbish": (b"\x80\x81\x82\r\n\r\n", "malformed_request"),
     "an SSH banner": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "malformed_request"),
     "TLS in TLS": (b"\x16\x03\x01\x02\x00\x01\x00", "protocol_not_allowed"),
-    "an endless head": (b"GET / HTTP/1.1\r\nHost: good.example\r\n" + b"X: y\r\n" * 20_000, "limit_exceeded"),
+    "an endless head": (b"GET / HTTP/1.1\r\nHost: good.example\r\n" + b"X: y\r\n" * 11_000, "limit_exceeded"),
     "too many fields": (b"GET / HTTP/1.1\r\nHost: good.example\r\n" + b"X: y\r\n" * 300 + b"\r\n", "limit_exceeded"),
 }
 
@@ -445,3 +445,21 @@ def test_the_secret_is_nowhere_to_be_seen(world: World) -> None:
     texts.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     assert all(SECRET.encode() not in text for text in texts)
     assert Path(f"/proc/{pid}/environ").stat().st_uid == 0, "another process of this user must not read it"
+
+
+def test_a_connect_that_never_became_a_request_is_on_record_as_denied(world: World) -> None:
+    before = len(world.outgate.events())
+    with world.outgate.client() as client:
+        assert client.connect("evil.example:443").status == 200
+    event = new_event(world, before)
+    assert (event["method"], event["verdict"], event["reason"]) == ("CONNECT", "deny", "protocol_not_allowed")
+
+
+def test_a_client_that_does_not_trust_the_ca_is_on_record(world: World) -> None:
+    before = len(world.outgate.events())
+    with world.outgate.client() as client:
+        assert client.connect("good.example:443").status == 200
+        with pytest.raises(OSError, match=r"(?i)certificate"):
+            client.tls("good.example", ca_file=world.upstream.ca_file)
+    event = new_event(world, before)
+    assert "handshake failed" in str(event["detail"])

@@ -1,4 +1,4 @@
-"""Agents from the npm registry, as their users start them, against stand-ins of their models. Large, so slow."""
+"""Agents from the npm registry under the policies of this repository, against stand-ins of their models."""
 
 import os
 import subprocess
@@ -15,40 +15,13 @@ from tests.support.sandbox import SENTENCE, Sandbox, need
 from tests.support.upstream import Answer, Upstream
 from tests.support.wire import Wire
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # the packages are some hundred megabytes each
 
 CLAUDE_KEY = "sk-ant-api03-the-real-key-0123456789"
 CODEX_KEY = "sk-proj-the-real-key-0123456789"
 TEXT = "hello through the proxy"
 INSTALL_TIMEOUT = 600
-POLICY = """
-version: 1
-name: agent
-allow:
-  - id: claude
-    why: the model
-    hosts: [api.anthropic.com]
-    methods: [POST]
-    paths: [CLAUDE_PATH]
-    credential: anthropic
-  - id: codex
-    why: the other model
-    hosts: [api.openai.com]
-    methods: [CODEX_METHODS]
-    paths: [CODEX_PATH]
-    credential: openai
-credentials:
-  anthropic:
-    provider: anthropic
-    from: env:CLAUDE_KEY
-    hosts: [api.anthropic.com]
-    placeholder: ANTHROPIC_API_KEY
-  openai:
-    provider: openai
-    from: env:CODEX_KEY
-    hosts: [api.openai.com]
-    placeholder: CODEX_API_KEY
-"""
+POLICIES = Path(__file__).parents[2] / "policies"
 
 type StartSandbox = Callable[..., Sandbox]
 
@@ -101,14 +74,16 @@ def by_socket_or_post() -> Answer:
 
 @pytest.fixture
 def start_sandbox(start_outgate: Callable[..., Outgate], api: Upstream, tmp_path: Path) -> StartSandbox:
-    """A sandbox whose agents may use these paths and methods of their models, and nothing else."""
+    """A sandbox under one of the policies that this repository ships, with one change where a test needs it."""
 
-    def start(claude_path: str = "/v1/messages", codex_path: str = "/v1/responses", codex: str = "POST") -> Sandbox:
-        policy = POLICY.replace("CLAUDE_PATH", claude_path)
-        policy = policy.replace("CODEX_PATH", codex_path).replace("CODEX_METHODS", codex)
+    def start(name: str, old: str = "", new: str = "") -> Sandbox:
+        text = (POLICIES / f"{name}.yaml").read_text()
+        assert old in text
+        files = {f"{name}.yaml": text.replace(old, new), "baseline.yaml": (POLICIES / "baseline.yaml").read_text()}
         mapping = {"api.anthropic.com:443": api.port, "api.openai.com:443": api.port}
-        running = start_outgate(policy, connect_to=mapping, environ={"CLAUDE_KEY": CLAUDE_KEY, "CODEX_KEY": CODEX_KEY})
-        return Sandbox(running, tmp_path)
+        keys = {"ANTHROPIC_API_KEY": CLAUDE_KEY, "OPENAI_API_KEY": CODEX_KEY}
+        outgate = start_outgate(files, connect_to=mapping, environ=keys)
+        return Sandbox(outgate, tmp_path, outgate.env("--policy", name))
 
     return start
 
@@ -117,7 +92,7 @@ QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
 
 def test_claude_code_talks_to_its_model(claude: list[str], start_sandbox: StartSandbox, api: Upstream) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox("claude-code")
     done = sandbox.run(*claude, extra=QUIET)
     assert (done.code, done.stdout.strip()) == (0, TEXT), done.output
     assert api.record.last.header("x-api-key") == CLAUDE_KEY
@@ -126,7 +101,7 @@ def test_claude_code_talks_to_its_model(claude: list[str], start_sandbox: StartS
 
 
 def test_claude_code_shows_a_refusal_after_one_attempt(claude: list[str], start_sandbox: StartSandbox) -> None:
-    sandbox = start_sandbox(claude_path="/v1/other")
+    sandbox = start_sandbox("claude-code", "[/v1/messages, ", "[/v1/other, ")
     done = sandbox.run(*claude, extra=QUIET)
     assert done.code != 0
     assert f"{SENTENCE} path (path_not_allowed)" in done.output
@@ -144,7 +119,7 @@ def model_calls(sandbox: Sandbox) -> list[tuple[str, str, int]]:
 
 
 def test_codex_talks_to_its_model_by_websocket(codex: list[str], start_sandbox: StartSandbox, api: Upstream) -> None:
-    sandbox = start_sandbox(codex="GET, POST")
+    sandbox = start_sandbox("codex")
     done = sandbox.run(*codex)
     assert (done.code, done.stdout.strip()) == (0, TEXT), done.output
     assert api.record.last.header("authorization") == f"Bearer {CODEX_KEY}"
@@ -154,7 +129,7 @@ def test_codex_talks_to_its_model_by_websocket(codex: list[str], start_sandbox: 
 
 
 def test_codex_falls_back_to_post_at_once(codex: list[str], start_sandbox: StartSandbox, api: Upstream) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox("codex", "[GET, POST]", "[POST]")
     done = sandbox.run(*codex)
     assert (done.code, done.stdout.strip()) == (0, TEXT), done.output
     assert api.record.last.header("authorization") == f"Bearer {CODEX_KEY}"
@@ -163,7 +138,7 @@ def test_codex_falls_back_to_post_at_once(codex: list[str], start_sandbox: Start
 
 def test_codex_shows_a_refusal(codex: list[str], start_sandbox: StartSandbox) -> None:
     """Codex retries every 403 of its model five times, whatever it says; it asks for a WebSocket only once."""
-    sandbox = start_sandbox(codex_path="/v1/other")
+    sandbox = start_sandbox("codex", "[/v1/responses]", "[/v1/other]")
     done = sandbox.run(*codex)
     assert done.code != 0
     assert f"{SENTENCE} path (path_not_allowed)" in done.output

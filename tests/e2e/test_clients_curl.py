@@ -76,11 +76,14 @@ def outgate(
         yield running
 
 
+@pytest.fixture(scope="module")
+def variables(outgate: Outgate) -> dict[str, str]:
+    return outgate.env()
+
+
 @pytest.fixture
-def sandbox(outgate: Outgate, tmp_path: Path) -> Sandbox:
-    box = Sandbox(outgate, tmp_path)
-    box.events()
-    return box
+def sandbox(outgate: Outgate, variables: dict[str, str], tmp_path: Path) -> Sandbox:
+    return Sandbox(outgate, tmp_path, variables)
 
 
 @pytest.fixture
@@ -137,10 +140,8 @@ def test_curl_gets_plain_http_where_a_rule_says_so(curl: str, sandbox: Sandbox, 
 
 
 def test_curl_with_a_sandbox_token_in_the_proxy_url(curl: str, sandbox: Sandbox, outgate: Outgate) -> None:
-    named = Sandbox(outgate, sandbox.home, ("--name", "task-9"))
-    proxy = named.variables["HTTPS_PROXY"]
-    ca = named.variables["CURL_CA_BUNDLE"]
-    done = sandbox.run(curl, "-sS", "-x", proxy, "--cacert", ca, "https://api.example/v1/x")
+    proxy = outgate.env("--name", "task-9")["HTTPS_PROXY"]
+    done = sandbox.run(curl, "-sS", "-x", proxy, "https://api.example/v1/x")
     assert done.code == 0, done.stderr
     assert [event["sandbox"] for event in sandbox.events()] == ["task-9"]
 

@@ -73,9 +73,14 @@ def outgate(tmp_path_factory: pytest.TempPathFactory, authority: Authority, serv
         yield running
 
 
+@pytest.fixture(scope="module")
+def variables(outgate: Outgate) -> dict[str, str]:
+    return outgate.env("--policy", "reader", "--name", "task-7")
+
+
 @pytest.fixture
-def sandbox(outgate: Outgate, tmp_path: Path) -> Sandbox:
-    return Sandbox(outgate, tmp_path, ("--policy", "reader", "--name", "task-7"))
+def sandbox(outgate: Outgate, variables: dict[str, str], tmp_path: Path) -> Sandbox:
+    return Sandbox(outgate, tmp_path, variables)
 
 
 def clone(sandbox: Sandbox, repository: str) -> Run:
@@ -106,7 +111,6 @@ def test_clone_works_and_the_server_got_the_real_token_at_once(sandbox: Sandbox,
 
 
 def test_the_first_try_without_a_sandbox_token_is_not_counted_as_refused(sandbox: Sandbox) -> None:
-    sandbox.events()
     url = "https://github.com/acme/app.git"
     done = sandbox.run("git", "clone", url, "app", extra={"GIT_CURL_VERBOSE": "1"})
     assert done.code == 0
@@ -146,7 +150,6 @@ def test_push_to_a_repository_that_may_only_be_read_says_why(sandbox: Sandbox, s
 
 
 def test_clone_of_another_repository_says_why(sandbox: Sandbox) -> None:
-    sandbox.events()
     done = clone(sandbox, "other")
     assert done.code != 0
     assert "remote: outgate: this sandbox's policy does not allow the path (path_not_allowed)" in done.stderr

@@ -52,13 +52,16 @@ def outgate(tmp_path_factory: pytest.TempPathFactory, authority: Authority, pack
         yield running
 
 
+@pytest.fixture(scope="module")
+def variables(outgate: Outgate) -> dict[str, str]:
+    return outgate.env()
+
+
 @pytest.fixture
-def sandbox(outgate: Outgate, tmp_path: Path) -> Sandbox:
+def sandbox(outgate: Outgate, variables: dict[str, str], tmp_path: Path) -> Sandbox:
     need("npm")
-    box = Sandbox(outgate, tmp_path)
     (tmp_path / "package.json").write_text('{"name": "app", "version": "1.0.0"}')
-    box.events()
-    return box
+    return Sandbox(outgate, tmp_path, variables)
 
 
 def install(sandbox: Sandbox, name: str, origin: str = ORIGIN) -> Run:

@@ -109,11 +109,14 @@ def outgate(tmp_path_factory: pytest.TempPathFactory, authority: Authority, api:
         yield running
 
 
+@pytest.fixture(scope="module")
+def variables(outgate: Outgate) -> dict[str, str]:
+    return outgate.env()
+
+
 @pytest.fixture
-def sandbox(outgate: Outgate, tmp_path: Path) -> Sandbox:
-    box = Sandbox(outgate, tmp_path)
-    box.events()
-    return box
+def sandbox(outgate: Outgate, variables: dict[str, str], tmp_path: Path) -> Sandbox:
+    return Sandbox(outgate, tmp_path, variables)
 
 
 def run(sandbox: Sandbox, library: str, call: str, extra: dict[str, str] | None = None) -> Run:

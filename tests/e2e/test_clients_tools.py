@@ -77,11 +77,14 @@ def outgate(tmp_path_factory: pytest.TempPathFactory, authority: Authority, api:
         yield running
 
 
+@pytest.fixture(scope="module")
+def variables(outgate: Outgate) -> dict[str, str]:
+    return outgate.env()
+
+
 @pytest.fixture
-def sandbox(outgate: Outgate, tmp_path: Path) -> Sandbox:
-    box = Sandbox(outgate, tmp_path)
-    box.events()
-    return box
+def sandbox(outgate: Outgate, variables: dict[str, str], tmp_path: Path) -> Sandbox:
+    return Sandbox(outgate, tmp_path, variables)
 
 
 def test_gh_calls_the_api_with_the_real_token_and_shows_a_refusal(sandbox: Sandbox, api: Upstream) -> None:

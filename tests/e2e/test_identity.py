@@ -67,7 +67,7 @@ def test_without_a_good_token_there_is_407_and_nothing_else(outgate: Outgate, up
     assert "first" not in str(answer.json()["hint"])
     assert not upstream.record.connections
     events = outgate.wait_for_events(lambda found: len(found) == 1)
-    assert (events[0]["reason"], events[0]["sandbox"], events[0]["policy"]) == ("unauthenticated", "", "none")
+    assert (events[0]["reason"], events[0]["sandbox"], events[0]["policy"]) == ("unauthenticated", None, None)
 
 
 def test_a_first_try_without_a_token_is_not_counted_when_the_second_is_good(outgate: Outgate) -> None:

@@ -302,6 +302,7 @@ def test_plain_http_inside_connect_is_held_to_the_same_rules(outgate: Outgate, p
         assert client.connect("plain.example:80").status == 200
         assert client.request("GET", "/tunnelled", "plain.example").status == 200
     assert plain_upstream.record.last.target == "/tunnelled"
+    assert len(outgate.events()) == 1
     with outgate.client() as client:
         assert client.connect("any.example:443").status == 200
         assert client.request("GET", "/", "any.example").json()["reason"] == "scheme_not_allowed"
@@ -315,6 +316,7 @@ def test_a_tunnel_is_not_intercepted_and_has_one_event(outgate: Outgate, upstrea
     events = outgate.wait_for_events(lambda found: len(found) == 1)
     assert (events[0]["method"], events[0]["rule"], events[0]["end"]) == ("CONNECT", "tunnel", "client_closed")
     assert events[0]["bytes_in"] > 0
+    assert events[0]["upstream_ip"] == "127.0.0.1"
 
 
 def test_a_tunnel_with_another_server_name_is_cut(outgate: Outgate, upstream: Upstream) -> None:

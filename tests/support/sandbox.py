@@ -31,20 +31,19 @@ def need(client: str) -> str:
 
 @dataclass
 class Sandbox:
-    """One sandbox of a running proxy. `arguments` are those of `outgate env`, for example a policy's name."""
+    """One sandbox of a running proxy; `variables` are what `outgate env` printed for it."""
 
     outgate: Outgate
     home: Path
-    arguments: tuple[str, ...] = ()
-    variables: dict[str, str] = field(init=False, repr=False)
+    variables: Mapping[str, str] = field(repr=False)
     _judged: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.variables = self.outgate.env(*self.arguments)
+        self.events()
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a client; `extra` is what the client's user would set by hand."""
-        return clean_environment(self.home, self.variables | dict(extra or {}))
+        return clean_environment(self.home, {**self.variables, **(extra or {})})
 
     def run(
         self, *command: str | Path, cwd: Path | None = None, extra: Mapping[str, str] | None = None, stdin: str = ""
@@ -70,7 +69,7 @@ class Sandbox:
         """
         marker = self._leave_marker()
         found = self.outgate.wait_for_events(lambda events: any(event["id"] == marker for event in events))
-        mine = [event for event in found[self._judged :] if event["id"] != marker]
+        mine = [event for event in found[self._judged :] if event["host"] != MARKER]
         self._judged = len(found)
         return mine
 

@@ -1,0 +1,195 @@
+"""HTTP/2, where a rule asks for it: the same gate, and nothing around the head slips past it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+
+from tests.support.outgate import Outgate
+from tests.support.upstream import Upstream
+from tests.support.upstream_h2 import H2Answer, H2Upstream
+
+SECRET = "canary-value-0123456789-abcdef"
+POLICY = """
+version: 1
+name: h2
+allow:
+  - {id: good, why: w, hosts: [good.example], access: any, http2: true, credential: key, paths: ["/**"]}
+  - {id: old, why: w, hosts: [old.example], access: any, http2: true}
+credentials:
+  key: {from: "env:KEY", hosts: [good.example], inject: {header: x-api-key}}
+"""
+
+type Start = Callable[..., Outgate]
+type Fields = list[tuple[str, str]]
+
+
+@pytest.fixture
+def outgate(start_outgate: Start, h2_upstream: H2Upstream, upstream: Upstream) -> Outgate:
+    mapping = {"good.example:443": h2_upstream.port, "old.example:443": upstream.port}
+    return start_outgate(POLICY, connect_to=mapping, environ={"KEY": SECRET})
+
+
+@dataclass
+class Reply:
+    """What came back on one stream; `closed` if it was reset, or the connection ended."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    trailers: dict[str, str] = field(default_factory=dict)
+    closed: bool = False
+
+
+class Client:
+    """An HTTP/2 client that sends whatever it is told to, checked by nobody."""
+
+    def __init__(self, outgate: Outgate, host: str) -> None:
+        self.raw = outgate.client()
+        assert self.raw.connect(f"{host}:443").status == 200
+        self.socket = self.raw.tls(host, ca_file=outgate.ca_file, alpn=("h2",))
+        assert self.socket.selected_alpn_protocol() == "h2"
+        config = H2Configuration(
+            header_encoding="utf-8",
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+            validate_inbound_headers=False,
+        )
+        self.h2 = H2Connection(config)
+        self.h2.initiate_connection()
+
+    def ask(self, fields: Fields, body: bytes = b"", trailers: Fields | None = None) -> Reply:
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, fields, end_stream=not body and not trailers)
+        if body:
+            self.h2.send_data(stream, body, end_stream=not trailers)
+        if trailers:
+            self.h2.send_headers(stream, trailers, end_stream=True)
+        self.socket.sendall(self.h2.data_to_send())
+        reply = Reply()
+        for event in self._events():
+            if _apply(reply, event):
+                return reply
+        reply.closed = True
+        return reply
+
+    def _events(self) -> Iterator[Event]:
+        while True:
+            try:
+                data = self.socket.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            yield from self.h2.receive_data(data)
+            self.socket.sendall(self.h2.data_to_send())
+
+
+def _apply(reply: Reply, event: Event) -> bool:
+    """Note an event; true at the end of the reply."""
+    if isinstance(event, ResponseReceived):
+        reply.headers = {str(name): str(value) for name, value in event.headers}
+        reply.status = int(reply.headers[":status"])
+    elif isinstance(event, DataReceived):
+        reply.body += event.data
+    elif isinstance(event, TrailersReceived):
+        reply.trailers = {str(name): str(value) for name, value in event.headers}
+    elif isinstance(event, StreamReset | ConnectionTerminated):
+        reply.closed = True
+        return True
+    return isinstance(event, StreamEnded)
+
+
+def fields(path: str = "/", *, method: str = "GET", host: str = "good.example", more: Fields | None = None) -> Fields:
+    return [(":method", method), (":scheme", "https"), (":authority", host), (":path", path), *(more or [])]
+
+
+def test_the_key_is_injected_and_the_answer_masked_to_its_last_field(outgate: Outgate, h2_upstream: H2Upstream) -> None:
+    h2_upstream.answers["/echo"] = H2Answer(
+        headers=(("x-echo", SECRET),),
+        parts=(b"body ", SECRET.encode()),
+        trailers=(("x-last", SECRET), ("grpc-status", "0")),
+    )
+    reply = Client(outgate, "good.example").ask(fields("/echo", method="POST"), b"x")
+    hidden = "*" * len(SECRET)
+    assert (reply.status, reply.body) == (200, b"body " + hidden.encode())
+    assert reply.headers["x-echo"] == hidden
+    assert (reply.trailers["x-last"], reply.trailers["grpc-status"]) == (hidden, "0")
+    assert h2_upstream.record.last.values("x-api-key") == [SECRET]
+
+
+def test_request_trailers_are_not_a_way_around_the_head(outgate: Outgate, h2_upstream: H2Upstream) -> None:
+    reply = Client(outgate, "good.example").ask(fields(method="POST"), b"x", [("x-api-key", "someone-elses")])
+    assert reply.status == 200
+    assert h2_upstream.record.last.trailers == []
+    assert b"someone-elses" not in h2_upstream.record.raw()
+
+
+BAD: dict[str, Fields] = {
+    "another authority": fields(host="evil.example"),
+    "another port": fields(host="good.example:8443"),
+    "a host beside the authority": fields(more=[("host", "evil.example")]),
+    "plain scheme": [(":method", "GET"), (":scheme", "http"), (":authority", "good.example"), (":path", "/")],
+    "no authority": [(":method", "GET"), (":scheme", "https"), (":path", "/")],
+    "a space in the path": fields("/x HTTP/1.1"),
+    "a line in the path": fields("/x\r\nX: y"),
+    "a space in the method": fields(method="GET /y"),
+    "a relative path": fields("x"),
+    "an absolute path": fields("https://evil.example/"),
+    "a line in a value": fields(more=[("x", "a\r\nhost: evil.example")]),
+    "an upper-case name": fields(more=[("X-Upper", "a")]),
+    "a hop-by-hop field": fields(more=[("transfer-encoding", "chunked")]),
+    "two lengths": fields(more=[("content-length", "1"), ("content-length", "2")]),
+    "CONNECT": [(":method", "CONNECT"), (":authority", "evil.example:443")],
+    "extended CONNECT": [*fields(method="CONNECT"), (":protocol", "websocket")],
+    "an unknown pseudo-header": [*fields(), (":evil", "x")],
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+@pytest.mark.parametrize("host", ["good.example", "old.example"])
+def test_a_head_that_misleads_reaches_nobody(
+    outgate: Outgate, h2_upstream: H2Upstream, upstream: Upstream, host: str, case: str
+) -> None:
+    sent = [(name, value.replace("good.example", host)) for name, value in BAD[case]]
+    reply = Client(outgate, host).ask(sent)
+    assert reply.closed or reply.status in (400, 403)
+    assert not h2_upstream.record.connections
+    assert not upstream.record.connections
+
+
+def test_an_http1_upstream_behind_an_http2_client_sees_one_clean_request(outgate: Outgate, upstream: Upstream) -> None:
+    client = Client(outgate, "old.example")
+    reply = client.ask(
+        fields("/a?b=c", host="old.example", method="POST", more=[("cookie", "a=1"), ("cookie", "b=2")]), b"abc"
+    )
+    assert reply.status == 200
+    received = upstream.record.last
+    assert (received.method, received.target, received.version) == ("POST", "/a?b=c", "HTTP/1.1")
+    assert received.values("host") == ["old.example"]
+    assert received.body == b"abc"
+
+
+def test_a_refused_stream_leaves_the_others_alone(outgate: Outgate, h2_upstream: H2Upstream) -> None:
+    client = Client(outgate, "good.example")
+    assert client.ask(fields("/a/../b")).status == 403
+    assert client.ask(fields("/ok")).status == 200
+    assert len(outgate.wait_for_events(lambda found: len(found) == 2)) == 2
+
+
+def test_a_refusal_of_grpc_is_a_grpc_status(outgate: Outgate) -> None:
+    reply = Client(outgate, "good.example").ask(
+        fields("/pkg.Service/..", method="POST", more=[("content-type", "application/grpc")]), b"x"
+    )
+    assert (reply.status, reply.headers["grpc-status"]) == (200, "7")

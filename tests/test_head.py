@@ -1,0 +1,137 @@
+"""Heads: read into a request or refused, and what of them goes upstream."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.head import BadHead, Head, forwarded, host_field, is_websocket, read_connect, read_head
+from proxy.policy.host import parse_authority
+from proxy.policy.reason import Reason
+
+TUNNEL = parse_authority("good.example:443", None)
+HOST = (b"Host", b"good.example")
+
+
+def head(
+    *headers: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/x?y=1", version: bytes = b"HTTP/1.1"
+) -> Head:
+    return Head(method, target, version, headers)
+
+
+def reason_of(bad: Head, *, tunnelled: bool = True) -> Reason:
+    with pytest.raises(BadHead) as caught:
+        read_head(bad, tunnel=TUNNEL if tunnelled else None, tls=tunnelled)
+    return caught.value.reason
+
+
+def test_a_good_head_is_a_request() -> None:
+    request = read_head(head(HOST), tunnel=TUNNEL, tls=True)
+    assert (request.scheme, request.host.name, request.port, request.method) == ("https", "good.example", 443, "GET")
+    assert (request.path, request.query, request.query_keys) == ("/x", "y=1", ("y",))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (head(), Reason.MALFORMED_REQUEST),
+        (head(HOST, HOST), Reason.MALFORMED_REQUEST),
+        (head((b"Host", b"evil.example")), Reason.AUTHORITY_MISMATCH),
+        (head((b"Host", b"good.example:444")), Reason.AUTHORITY_MISMATCH),
+        (head(HOST, (b"X Y", b"")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"X", b"a\rb")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Content-Length", b"1"), (b"Content-Length", b"1")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Content-Length", b"01")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Content-Length", b"1, 1")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Transfer-Encoding", b"identity")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Transfer-Encoding", b"chunked"), version=b"HTTP/1.0"), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Expect", b"200-ok")), Reason.MALFORMED_REQUEST),
+        (head(HOST, version=b"HTTP/3.0"), Reason.MALFORMED_REQUEST),
+        (head(HOST, target=b"x"), Reason.MALFORMED_REQUEST),
+        (head(HOST, target=b"*"), Reason.MALFORMED_REQUEST),
+        (head(HOST, *[(b"X", b"y")] * 300), Reason.LIMIT_EXCEEDED),
+    ],
+)
+def test_a_head_with_two_readings_has_none(bad: Head, reason: Reason) -> None:
+    assert reason_of(bad) is reason
+
+
+def test_outside_a_tunnel_only_an_absolute_http_url_is_a_request() -> None:
+    assert reason_of(head(HOST), tunnelled=False) is Reason.MALFORMED_REQUEST
+    secure = Head(b"GET", b"/", b"HTTP/1.1", (HOST,), b"https", b"good.example")
+    assert reason_of(secure, tunnelled=False) is Reason.PROTOCOL_NOT_ALLOWED
+    plain = Head(b"GET", b"/", b"HTTP/1.1", (HOST,), b"http", b"good.example")
+    assert read_head(plain, tunnel=None, tls=False).port == 80
+
+
+@pytest.mark.parametrize("method", [b"Connect", b"connect"])
+def test_connect_is_spelled_one_way(method: bytes) -> None:
+    with pytest.raises(BadHead):
+        read_connect(Head(method, b"", b"HTTP/1.1", (), b"", b"good.example:443"))
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=5),
+    st.binary(max_size=8),
+    st.binary(max_size=16),
+    st.sampled_from([b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0", b"HTTP/9"]),
+    st.binary(max_size=16),
+    st.booleans(),
+)
+def test_any_bytes_are_a_request_or_a_bad_head(
+    headers: list[tuple[bytes, bytes]], method: bytes, target: bytes, version: bytes, authority: bytes, tunnelled: bool
+) -> None:
+    any_head = Head(method, target, version, (HOST, *headers), b"http", authority)
+    for read in (
+        lambda: read_head(any_head, tunnel=TUNNEL if tunnelled else None, tls=tunnelled),
+        lambda: read_connect(any_head),
+    ):
+        try:
+            read()
+        except BadHead:
+            continue
+
+
+def test_hop_by_hop_fields_stay_and_framing_cannot_be_taken_away() -> None:
+    sent = (
+        (b"host", b"good.example"),
+        (b"Connection", b"close, X-Mine, Content-Length, Transfer-Encoding"),
+        (b"X-Mine", b"1"),
+        (b"Content-Length", b"3"),
+        (b"Proxy-Authorization", b"Basic x"),
+        (b"X-HTTP-Method-Override", b"DELETE"),
+        (b"Expect", b"100-continue"),
+        (b"Kept", b"1"),
+    )
+    assert forwarded(sent, TUNNEL, "https", websocket=False) == (
+        (b"Host", b"good.example"),
+        (b"Content-Length", b"3"),
+        (b"Kept", b"1"),
+    )
+
+
+def test_host_is_written_by_us() -> None:
+    assert host_field(parse_authority("a.example:443", None), "https") == b"a.example"
+    assert host_field(parse_authority("a.example:8443", None), "https") == b"a.example:8443"
+    assert host_field(parse_authority("[2001:4860::1]:80", None), "http") == b"[2001:4860::1]"
+
+
+UPGRADE = (
+    (b"Upgrade", b"websocket"),
+    (b"Connection", b"keep-alive, Upgrade"),
+    (b"Sec-WebSocket-Version", b"13"),
+    (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    (b"Sec-WebSocket-Extensions", b"permessage-deflate"),
+)
+
+
+def test_a_websocket_is_recognised_and_rewritten() -> None:
+    assert is_websocket(head(HOST, *UPGRADE))
+    names = [name for name, _ in forwarded((HOST, *UPGRADE), TUNNEL, "https", websocket=True)]
+    assert b"Sec-WebSocket-Extensions" not in names
+    assert names.count(b"Upgrade") == 1
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_half_an_upgrade_is_none(missing: int) -> None:
+    assert not is_websocket(head(HOST, *[field for index, field in enumerate(UPGRADE) if index != missing]))
