@@ -32,6 +32,8 @@ def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
     dropped = _DROPPED | named
     if upgrade:
         dropped -= {b"connection", b"upgrade"}
+    if mask is not None:
+        dropped |= {b"accept-ranges"}  # ranges are not asked for where a secret went in
     kept = tuple((key, value) for key, value in headers if key.lower() not in dropped)
     return kept if mask is None else tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
 

@@ -3,6 +3,7 @@
 Any engine fills it in; `audit.event` turns it into the record. It never holds a secret value.
 """
 
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -24,11 +25,14 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Who asks: the sandbox's name, the policy that holds for it, and its fakes by credential name."""
+    """Who asks: the sandbox's name, the policy that holds for it, its fakes by credential name, and until when
+    (seconds since the epoch) its token holds.
+    """
 
     name: str
     policy: Policy
     placeholders: Mapping[str, str] = field(default_factory=dict)
+    expires: float = math.inf
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Exchange:
     """One request or tunnel, from its first byte to its last. Times are seconds of `time.monotonic`, sizes bytes.
 
     `started_at` is wall-clock time. `end` says how it ended: `complete`, `refused`, `client_closed`,
-    `upstream_closed`, `aborted`, `open` (still running), `crashed`.
+    `upstream_closed`, `aborted`, `open` (still running), `crashed`. `sent` says that the request's head went upstream.
     """
 
     sandbox: str
@@ -67,6 +71,7 @@ class Exchange:
     bytes_out: int = 0
     first_byte: float | None = None
     end: str = ""
+    sent: bool = False
     noted: bool = False
     recorded: bool = False
 

@@ -4,6 +4,7 @@ CONNECT target, TLS hello, request head, response head. Engines hand in bytes an
 exchange then says; the decision itself is `policy.decide`, and the secret's only way out is `credentials.inject`.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from proxy.policy.request import Request
 from proxy.policy.rules import Policy
 from proxy.session import Session
 
+# What would let an answer come in a form, or in parts, in which an echoed secret is not found.
+_UNSEARCHABLE = frozenset((b"accept-encoding", b"range", b"if-range"))
+
 
 def today() -> date:
     """The day that `expires` is compared with: UTC."""
@@ -48,13 +52,17 @@ class Outbound:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The checkpoints, with what they need. `authenticate` turns Proxy-Authorization values into (sandbox, policy)."""
+    """The checkpoints, with what they need.
+
+    `authenticate` turns Proxy-Authorization values into a sandbox, its policy and the end of its time
+    (seconds since the epoch), or raises `BadToken`.
+    """
 
     policies: Mapping[str, Policy]
     secrets: Mapping[str, SecretStore]
     placeholder_key: bytes
     audit: AuditSink
-    authenticate: Callable[[Sequence[bytes]], tuple[str, str]]
+    authenticate: Callable[[Sequence[bytes]], tuple[str, str, float]]
     tokens_required: bool
 
     # --- CONNECT ---
@@ -122,6 +130,9 @@ class Gate:
             return exchange
         if sandbox is None:
             return exchange
+        if self.outlived(session):
+            exchange.refuse(Reason.UNAUTHENTICATED, "the token has expired")
+            return exchange
         exchange.decision = decide(sandbox.policy, request, today())
         form = self._check_credentials(exchange, sandbox, request, head.headers)
         if exchange.allowed:
@@ -143,10 +154,9 @@ class Gate:
             return outbound.headers, outbound.request.target, None
         store = self.secrets[exchange.policy.name]
         spec = exchange.policy.credentials[exchange.credential]
-        headers = tuple(field for field in outbound.headers if field[0].lower() != b"accept-encoding")
+        headers = tuple(field for field in outbound.headers if field[0].lower() not in _UNSEARCHABLE)
         headers, target = inject(spec, form, store.get(spec.name), headers, outbound.request.target)
         exchange.injected = True
-        # A compressed answer cannot be searched for the secret as it streams by.
         return (*headers, (b"Accept-Encoding", b"identity")), target, store.mask([spec.name])
 
     # --- endings ---
@@ -163,6 +173,10 @@ class Gate:
         if session.connecting is not None:
             session.open.pop(session.connecting.id, None)
             session.connecting = None
+
+    def outlived(self, session: Session) -> bool:
+        """Whether the token of a connection has expired since it was shown: then nothing more passes on it."""
+        return session.sandbox is not None and time.time() >= session.sandbox.expires
 
     def note_long(self, session: Session, now: float) -> None:
         """Record exchanges that run for long under the id of their last event. `now` is `time.monotonic()`."""
@@ -185,15 +199,23 @@ class Gate:
     def _identify(self, session: Session, exchange: Exchange, head: Head) -> Sandbox | None:
         """Find out whose request this is, or refuse it as unauthenticated."""
         values = head.values(b"proxy-authorization")
-        if session.challenged is not None:
-            # The client tries again after the 407, as git does: the first try was a question, not an attempt.
-            session.open.pop(session.challenged.id, None)
-            session.challenged = None
+        challenged, session.challenged = session.challenged, None
+        if challenged is not None:
+            # The same again with a token, as git does after a 407: the first try was a question, not an attempt.
+            again = (challenged.host, challenged.port, challenged.method) == (
+                exchange.host,
+                exchange.port,
+                exchange.method,
+            )
+            if values and again:
+                session.open.pop(challenged.id, None)
+            else:
+                self.finish(session, challenged, "refused")
         if not values and not self.tokens_required:
-            name, policy_name = ANONYMOUS, next(iter(self.policies))
+            name, policy_name, expires = ANONYMOUS, next(iter(self.policies)), math.inf
         else:
             try:
-                name, policy_name = self.authenticate(values)
+                name, policy_name, expires = self.authenticate(values)
             except BadToken as error:
                 exchange.refuse(Reason.UNAUTHENTICATED, str(error))
                 if not values:
@@ -203,7 +225,7 @@ class Gate:
         if policy is None:
             exchange.refuse(Reason.UNAUTHENTICATED, "the token's policy is not served here")
             return None
-        session.sandbox = Sandbox(name, policy, self._placeholders(name, policy))
+        session.sandbox = Sandbox(name, policy, self._placeholders(name, policy), expires)
         exchange.sandbox, exchange.policy = name, policy
         return session.sandbox
 

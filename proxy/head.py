@@ -24,8 +24,11 @@ _HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer upgrade"
     b" http2-settings".split()
 )
-# Fields that make some frameworks see another method than the policy saw.
-_OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
+# Fields that make some frameworks see another method or path than the policy saw.
+_OVERRIDES = frozenset(
+    b"x-http-method-override x-http-method x-method-override x-method x-original-url x-rewrite-url"
+    b" x-original-method".split()
+)
 # Framing belongs to the hop that writes it; no `Connection` header may take it away.
 _FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _WEBSOCKET_EXTENSIONS = b"sec-websocket-extensions"
@@ -111,7 +114,8 @@ def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket:
     dropped = (_HOP | _OVERRIDES | named | {b"expect", b"host"}) - (_FRAMING - {b"host"})
     if websocket:
         dropped |= {_WEBSOCKET_EXTENSIONS}
-    kept = [(key, value) for key, value in headers if key.lower() not in dropped]
+    # CGI and WSGI cannot tell `_` from `-` (RFC 3875 section 4.1.18).
+    kept = [(key, value) for key, value in headers if key.lower().replace(b"_", b"-") not in dropped]
     if websocket:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     return ((b"Host", host_field(authority, scheme)), *kept)

@@ -37,7 +37,7 @@ def event_of(exchange: Exchange, now: float | None = None) -> Event:
         "port": exchange.port or None,
         "path": sanitise(exchange.path),
         "query_keys": [sanitise(key, MAX_KEY) for key in exchange.query_keys[:MAX_KEYS]],
-        "verdict": "allow" if decision.allowed else "deny",
+        "verdict": "allow" if decision.allowed or exchange.sent else "deny",
         "reason": str(decision.reason),
         "rule": decision.rule,
         "nearest": decision.nearest,

@@ -34,8 +34,10 @@ class AuditSink:
 
     def __init__(self, folder: Path, number: int) -> None:
         self._log = _open(folder / f"worker-{number}.jsonl", os.O_APPEND)
-        self._journal = _open(folder / f"worker-{number}.journal", os.O_APPEND)
-        self._in_flight: set[str] = set()
+        self._journal_path = folder / f"worker-{number}.journal"
+        self._journal = _open(self._journal_path, os.O_APPEND)
+        self._compact_at = _JOURNAL_SIZE
+        self._in_flight: dict[str, bytes] = {}
         self._journal_bytes = 0
         self._unwritten: deque[bytes] = deque()
 
@@ -47,7 +49,7 @@ class AuditSink:
             _write(self._journal, line)
         except OSError as error:
             raise AuditUnavailable(os.strerror(error.errno or 0)) from error
-        self._in_flight.add(exchange.id)
+        self._in_flight[exchange.id] = line
         self._journal_bytes += len(line)
 
     def open_event(self, exchange: Exchange) -> None:
@@ -88,11 +90,10 @@ class AuditSink:
             self._unwritten.popleft()
 
     def _settle(self, exchange_id: str) -> None:
-        self._in_flight.discard(exchange_id)
+        del self._in_flight[exchange_id]
         try:
-            if not self._in_flight and self._journal_bytes > _JOURNAL_SIZE:
-                os.ftruncate(self._journal, 0)
-                self._journal_bytes = 0
+            if self._journal_bytes > self._compact_at:
+                self._compact()
             else:
                 line = encode({"ended": exchange_id})
                 _write(self._journal, line)
@@ -100,6 +101,23 @@ class AuditSink:
         except OSError as error:
             # The event itself stands in the log; a leftover here is found there by `recover`.
             log.error("audit journal could not be written", error=str(error))  # noqa: TRY400 - a full disk is no bug
+
+    def _compact(self) -> None:
+        """Replace the journal, in one step, by one that holds only what is in flight."""
+        kept = b"".join(self._in_flight.values())
+        fresh = self._journal_path.with_suffix(".fresh")
+        fresh.unlink(missing_ok=True)
+        replacement = _open(fresh, os.O_APPEND)
+        try:
+            _write(replacement, kept)
+            fresh.replace(self._journal_path)
+        except OSError:
+            os.close(replacement)
+            raise
+        os.close(self._journal)
+        self._journal = replacement
+        self._journal_bytes = len(kept)
+        self._compact_at = max(_JOURNAL_SIZE, 2 * len(kept))
 
 
 def recover(folder: Path, number: int) -> int:
@@ -148,6 +166,8 @@ def _append_all(path: Path, lines: list[bytes]) -> None:
 
 
 def _write(fd: int, line: bytes) -> None:
+    if not line:
+        return
     written = os.write(fd, line)
     if written != len(line):
         # A full disk can take half a line. Cut it off again, so that the next one starts where a line starts.

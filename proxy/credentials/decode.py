@@ -12,8 +12,8 @@ import zstandard
 
 PIECE = 64 * 1024
 """The largest piece that a decoder yields, in bytes."""
-MAX_RATIO = 200
-FREE_OUTPUT = 64 * 1024 * 1024
+MAX_RATIO = 100
+FREE_OUTPUT = 1024 * 1024
 """The output in bytes below which no ratio is too high."""
 
 # RFC 9659: a zstd stream in HTTP needs no window larger than 8 MiB.

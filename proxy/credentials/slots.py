@@ -21,13 +21,20 @@ type Headers = tuple[tuple[bytes, bytes], ...]
 # Slots of every request that gets a credential, whatever service it goes to: an allowed host that takes a second
 # form of key must not become a drop through it.
 _HEADERS = frozenset(
-    {b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"private-token", b"job-token", b"x-auth-token"}
+    {b"authorization", b"x-authorization", b"x-forwarded-authorization", b"x-api-key", b"api-key", b"x-goog-api-key"}
+    | {b"x-auth-token", b"x-access-token", b"private-token", b"gitlab-token", b"job-token", b"dpop"}
+    | {b"x-amz-security-token"}
 )
-_QUERIES = frozenset({"access_token", "api_key", "apikey", "private_token"})  # the first is RFC 6750 section 2.3
+# The first is RFC 6750 section 2.3; the last line is AWS Signature Version 4 in a query.
+_QUERIES = frozenset(
+    {"access_token", "api_key", "apikey", "private_token", "job_token", "oauth_token", "token", "client_secret"}
+    | {"subscription_key"}
+    | {"x_amz_signature", "x_amz_credential", "x_amz_security_token"}
+)
 # Google APIs take `?key=` beside a header; elsewhere the word is too common to be a slot.
 _GOOGLE = "googleapis.com"
 # Cleared without a word: a cookie is often the infrastructure's own, and the second is this proxy's business.
-_DROPPED = frozenset({b"cookie", b"proxy-authorization"})
+_DROPPED = frozenset({b"cookie", b"cookie2", b"proxy-authorization"})
 _SUBPROTOCOLS = b"sec-websocket-protocol"
 # OpenAI, "Realtime API with WebSockets": a browser cannot set headers, so its key is one of the offered subprotocols.
 _SUBPROTOCOL_KEY = b"openai-insecure-api-key."

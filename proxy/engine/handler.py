@@ -92,6 +92,10 @@ class Handler(mode_servers.ProxyConnectionHandler):
     def enforce_deadline(self, now: float) -> None:
         """Cut a client that has not finished what it began. `now` is `time.monotonic()`."""
         self.services.gate.note_long(self.session, now)
+        quiet = time.time() - self.timeout_watchdog.last_activity > limits.QUIET_TIME
+        if (quiet and not self.session.open) or self.services.gate.outlived(self.session):
+            self.abort()
+            return
         since = self.session.head_since
         if since is None or now - since < limits.HEAD_TIME:
             return
@@ -233,9 +237,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
         reading_from = next((conn for conn, io in self.transports.items() if io.handler is task), None)
         if reading_from is self.client:
             await self._dialled.wait()
-        # hyper-h2 has no event for a window that opens.
-        while self.http2 and congested(self.http2, reading_from) and self.client in self.transports:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        # hyper-h2 has no event for a window that opens, so look again: soon at first, then less and less often.
+        pause, until = 0.01, time.monotonic() + limits.STALLED_TIME
+        while self.http2 and congested(self.http2, reading_from) and self.client in self.transports:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+            if time.monotonic() > until:
+                self.abort()
 
 
 def _holds(writer: Any) -> bool:

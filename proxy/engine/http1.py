@@ -20,7 +20,9 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     HttpEvent,
+    RequestData,
     RequestHeaders,
+    ResponseData,
     ResponseProtocolError,
 )
 
@@ -50,7 +52,7 @@ class _Bounded(_http1.Http1Connection):
     def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         if type(self.body_reader) is ChunkedReader:
             self.body_reader = _Chunked()
-        yield from super().read_body(event)
+        yield from self._merged(super().read_body(event))
         # What a reader leaves behind is an unfinished chunk head or trailer section.
         if self.state == self.read_body and len(self.buf) > limits.MAX_TRAILERS:
             yield commands.CloseConnection(self.conn)
@@ -59,6 +61,24 @@ class _Bounded(_http1.Http1Connection):
                 self.ReceiveProtocolError(self.stream_id, "chunk head too large", self.ReceiveProtocolError.code)
             )
             self.state = self.done
+
+    def _merged(self, made: layer.CommandGenerator[None]) -> layer.CommandGenerator[None]:
+        """Hand on the chunks of one read as one piece: small chunks must not cost a turn through every layer each."""
+        pieces: list[bytes] = []
+        for command in made:
+            if isinstance(command, ReceiveHttp) and isinstance(command.event, RequestData | ResponseData):
+                pieces.append(command.event.data)
+                continue
+            if pieces:
+                yield self._piece(pieces)
+                pieces = []
+            yield command
+        if pieces:
+            yield self._piece(pieces)
+
+    def _piece(self, pieces: list[bytes]) -> ReceiveHttp:
+        assert self.stream_id is not None
+        return ReceiveHttp(self.ReceiveData(self.stream_id, b"".join(pieces)))
 
 
 class ClientSide(_Bounded, _http1.Http1Server):
@@ -123,6 +143,23 @@ class ClientSide(_Bounded, _http1.Http1Server):
 class UpstreamSide(_Bounded, _http1.Http1Client):
     """The connection to the upstream."""
 
+    interim = 0
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> layer.CommandGenerator[None]:
+        yield from super().mark_done(request=request, response=response)
+        if self.response_done and not self.request_done and self.state == self.read_body:
+            self.state = self._answered
+
+    def _answered(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """The answer came before the request was whole; nothing more is due until it is."""
+        if isinstance(event, events.DataReceived):
+            yield from self._fail("the upstream sent more than its answer")
+        elif isinstance(event, events.ConnectionClosed):
+            assert self.stream_id is not None
+            yield commands.CloseConnection(self.conn)
+            yield ReceiveHttp(ResponseProtocolError(self.stream_id, "closed", ErrorCode.GENERIC_SERVER_ERROR))
+            self.state = self.done
+
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         if isinstance(event, events.DataReceived):
             if self.request is None:
@@ -131,6 +168,10 @@ class UpstreamSide(_Bounded, _http1.Http1Client):
             while _INTERIM.match(self.buf._data):
                 if self.buf.maybe_extract_lines() is None:
                     break
+                self.interim += 1
+                if self.interim > limits.MAX_INTERIM:
+                    yield from self._fail("too many interim answers")
+                    return
             if not self.buf:
                 return
             if len(self.buf) > limits.MAX_HEAD and b"\n\r\n" not in self.buf._data[: limits.MAX_HEAD]:

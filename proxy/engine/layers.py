@@ -11,16 +11,14 @@ from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer, modes
 from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     GetHttpConnectionCompleted,
-    Http2Client,
-    Http2Server,
     HttpLayer,
     HTTPMode,
     RegisterHttpConnection,
 )
 from mitmproxy.proxy.layers.http._base import HttpConnection
 
-from proxy import limits
-from proxy.engine import http1
+from proxy.engine import http1, http2
+from proxy.engine.hello import BadHello, hello_complete
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
 from proxy.engine.wire import to_bytes
@@ -59,12 +57,22 @@ def _intercept(context: Context) -> layer.Layer:
 
 
 class ClientTls(ClientTLSLayer):
-    """TLS with the client. The hello is bounded: mitmproxy's parser starts over with every fragment."""
+    """TLS with the client. The hello is gathered first: mitmproxy's parser starts over with every fragment."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.hello = bytearray()
 
     def receive_handshake_data(self, data: bytes) -> layer.CommandGenerator[tuple[bool, str | None]]:
-        if not self.client_hello_parsed and len(self.recv_buffer) + len(data) > limits.MAX_HELLO:
-            return False, "the TLS hello is too large"
-        return (yield from super().receive_handshake_data(data))
+        if self.client_hello_parsed:
+            return (yield from super().receive_handshake_data(data))
+        self.hello += data
+        try:
+            if not hello_complete(bytes(self.hello)):
+                return False, None
+        except BadHello as error:
+            return False, str(error)
+        return (yield from super().receive_handshake_data(bytes(self.hello)))
 
     def on_handshake_error(self, err: str) -> layer.CommandGenerator[None]:
         session, gate = session_of(self.context.client), services_of(self.context.client).gate
@@ -121,7 +129,7 @@ class Http(HttpLayer):
     def _client_side(self) -> HttpConnection:
         context = self.context.fork()
         if self.context.client.alpn == b"h2":
-            connection = Http2Server(context)
+            connection = http2.ClientSide(context, lambda reason, detail: refusal_bytes(self.context, reason, detail))
             http2_of(self.context.client).append(connection)
             return connection
         return http1.ClientSide(context, lambda reason, detail: refusal_bytes(self.context, reason, detail))
@@ -144,6 +152,7 @@ class Http(HttpLayer):
                 stream = self.command_sources.pop(event)
                 yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (connection, None)))
                 return
+        self._forget_closed()
         context = self.context.fork()
         context.server = Server(address=event.address)
         stack = tunnel.LayerStack()
@@ -154,6 +163,16 @@ class Http(HttpLayer):
         self.connections[context.server] = stack[0]
         self.waiting_for_establishment[context.server].append(event)
         yield from self.event_to_child(stack[0], events.Start())
+
+    def _forget_closed(self) -> None:
+        """Let go of upstream connections that have closed and that no exchange uses: mitmproxy keeps them all."""
+        used = {stream.context.server for stream in self.streams.values()}
+        for connection in list(self.connections):
+            closed = isinstance(connection, Server) and not connection.state and connection not in used
+            if closed and connection not in self.waiting_for_establishment:
+                layer_of = self.connections.pop(connection)
+                known = http2_of(self.context.client)
+                known[:] = [each for each in known if each is not layer_of and each.conn is not connection]
 
 
 class Client(layer.Layer):
@@ -166,7 +185,7 @@ class Client(layer.Layer):
         if not error:
             child: HttpConnection
             if self.context.server.alpn == b"h2":
-                child = Http2Client(self.context)
+                child = http2.UpstreamSide(self.context)
                 http2_of(self.context.client).append(child)
             else:
                 child = http1.UpstreamSide(self.context)

@@ -23,6 +23,10 @@ def judge_response(flow: http.HTTPFlow) -> None:
         exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream's response head is malformed")
         return
     upgrade = response.status_code == 101
+    codings = [value.strip().lower() for value in response.headers.get_all("transfer-encoding")]
+    if codings not in ([], ["chunked"]) or not (upgrade or 200 <= response.status_code <= 599):
+        exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream's response head is malformed")
+        return
     if upgrade and not _wanted(exchange, flow.request, response):
         exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the upstream switched protocols unasked")
         return

@@ -105,6 +105,7 @@ class Stream(HttpStream):
             interim = http.Response.make(100)
             interim.headers.clear()
             yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)
+        self.exchange.sent = True
         yield SendHttp(RequestHeaders(self.stream_id, request, end_stream), self.context.server)
         self.flow.request.stream = self._count_out
         self.client_state = self.state_stream_request_body
@@ -190,6 +191,8 @@ class Stream(HttpStream):
         self.flow.live = False
         assert self.flow.response is not None
         if self.flow.response.status_code != 101:
+            # Both directions are done. An upload that goes on after its answer is part of the exchange.
+            self.services.gate.finish(self.session, self.exchange, "complete")
             yield DropStream(self.stream_id)
             yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
             return

@@ -259,9 +259,9 @@ def _listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def _authenticator(keys: Keys) -> Callable[[Sequence[bytes]], tuple[str, str]]:
-    def authenticate(values: Sequence[bytes]) -> tuple[str, str]:
+def _authenticator(keys: Keys) -> Callable[[Sequence[bytes]], tuple[str, str, float]]:
+    def authenticate(values: Sequence[bytes]) -> tuple[str, str, float]:
         claims = verify(keys.tokens, parse_proxy_authorization(values), time.time())
-        return claims.sandbox, claims.policy
+        return claims.sandbox, claims.policy, claims.expires
 
     return authenticate

@@ -3,14 +3,11 @@
 The first bytes of a tunnel are judged if they are a TLS hello: its server name must be the tunnel's host.
 """
 
-from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.tls import parse_client_hello
 
-from proxy import limits
 from proxy.credentials.scrub import Scrubber
-from proxy.engine.hello import judge_hello
+from proxy.engine.hello import BadHello, hello_complete, judge_hello, looks_like_tls, read_hello
 from proxy.engine.state import services_of, session_of
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
@@ -53,21 +50,14 @@ class Tunnel(layer.Layer):
 
     def _judge(self) -> layer.CommandGenerator[bool]:
         """Whether the client's first bytes may pass; refuses what hides or misnames the host."""
-        session = session_of(self.context.client)
-        if len(self.hello) < 3 and self.hello[:1] == b"\x16":
-            return False
-        if starts_like_tls_record(bytes(self.hello)):
+        session, data = session_of(self.context.client), bytes(self.hello)
+        if looks_like_tls(data):
             try:
-                hello = parse_client_hello(bytes(self.hello)) if len(self.hello) <= limits.MAX_HELLO else None
-            except ValueError:
-                session.bar(Reason.PROTOCOL_NOT_ALLOWED, "the TLS hello cannot be read")
-            else:
-                if hello is not None:
-                    judge_hello(services_of(self.context.client).gate, session, hello)
-                elif len(self.hello) <= limits.MAX_HELLO:
+                if not hello_complete(data):
                     return False
-                else:
-                    session.bar(Reason.LIMIT_EXCEEDED, "the TLS hello is too large")
+                judge_hello(services_of(self.context.client).gate, session, read_hello(data))
+            except BadHello as error:
+                session.bar(Reason.PROTOCOL_NOT_ALLOWED, str(error))
         if session.barred is not None:
             self.exchange.refuse(*session.barred)
             yield from self._close("refused")

@@ -95,14 +95,21 @@ class PathPattern:
         )
 
     def denies(self, path: Segments) -> bool:
-        """As `matches`, for deny rules: blind to case and to one trailing slash, because many servers are."""
-        folded = tuple(segment.casefold() for segment in path)
-        pattern = PathPattern(tuple(s if s is None else s.casefold() for s in self.segments), self.rest)
+        """As `matches`, for deny rules: blind to what many servers do not see.
+
+        That is case, width and other compatibility forms, a trailing slash, and dots and spaces that end a segment.
+        """
+        folded = tuple(_folded(segment) for segment in path)
+        pattern = PathPattern(tuple(s if s is None else _folded(s) for s in self.segments), self.rest)
         return pattern.matches(folded) or (folded[-1] == "" and pattern.matches(folded[:-1]))
 
     def __str__(self) -> str:
         text = "/" + "/".join("*" if s is None else s for s in self.segments)
         return text.rstrip("/") + "/**" if self.rest else text
+
+
+def _folded(segment: str) -> str:
+    return unicodedata.normalize("NFKC", segment).casefold().rstrip(". ")
 
 
 def parse_pattern(text: str, *, keep_encoded_slash: bool = False) -> PathPattern:

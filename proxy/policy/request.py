@@ -33,8 +33,6 @@ class Request:
     def __post_init__(self) -> None:
         if not _METHOD.fullmatch(self.method):
             raise MalformedRequest(f"not a method: {self.method[:32]!r}")
-        if self.target == "*" and self.method == "OPTIONS":
-            return
         if not _TARGET.fullmatch(self.target) or "#" in self.target:
             raise MalformedRequest("the target is not an absolute path of visible ASCII characters")
 
@@ -64,19 +62,31 @@ def read_query(raw: str, separators: str) -> list[tuple[str, str]]:
 def query_matches(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
     """Whether each wanted key occurs exactly once with its value, however a server splits the query.
 
-    Some servers split at `;` too (HTML 4.01 appendix B.2.2), so both readings must agree.
+    Some servers split at `;` too (HTML 4.01 appendix B.2.2), so both readings must agree. A key that some
+    server takes for a wanted one (`state[]`, `State`, ` state`) counts as another occurrence of it.
     """
     return all(_has_exactly(read_query(raw, separators), wanted) for separators in ("&", "&;"))
 
 
 def query_denied(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
     """As `query_matches`, for deny rules: any occurrence counts, so that a second one cannot hide it."""
-    return any(set(wanted) <= set(read_query(raw, separators)) for separators in ("&", "&;"))
+    folded = {(_folded(key), value) for key, value in wanted}
+    return any(
+        folded <= {(_folded(key), value) for key, value in read_query(raw, separators)} for separators in ("&", "&;")
+    )
 
 
 def _has_exactly(pairs: list[tuple[str, str]], wanted: tuple[tuple[str, str], ...]) -> bool:
-    counts = Counter(key for key, _ in pairs)
-    return all(counts[key] == 1 and (key, value) in pairs for key, value in wanted)
+    counts = Counter(_folded(key) for key, _ in pairs)
+    return all(counts[_folded(key)] == 1 and (key, value) in pairs for key, value in wanted)
+
+
+def _folded(key: str) -> str:
+    """The key as the most lenient server reads it: PHP cuts at `[` and NUL and turns ` ` and `.` into `_`, ASP.NET
+    ignores case.
+    """
+    name = key.strip().partition("[")[0].partition("\x00")[0]
+    return name.replace(" ", "_").replace(".", "_").casefold()
 
 
 def _decode(text: str) -> str:

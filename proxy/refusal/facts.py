@@ -124,7 +124,8 @@ def facts_of(exchange: Exchange, *, connect: bool) -> Facts:
 
 
 def _detail(exchange: Exchange, reason: Reason, connect: bool) -> str:
-    what = f"{_request(exchange, connect)} was {_fate(reason)}"
+    fate = "sent, but its answer cannot be passed on" if exchange.sent else _fate(reason)
+    what = f"{_request(exchange, connect)} was {fate}"
     if not exchange.detail or reason in _OPERATOR_ONLY:
         return what
     return f"{what}: {visible(exchange.detail, TEXT_LIMIT)}"

@@ -167,6 +167,8 @@ def test_a_head_that_misleads_reaches_nobody(
     assert reply.closed or reply.status in (400, 403)
     assert not h2_upstream.record.connections
     assert not upstream.record.connections
+    events = outgate.wait_for_events(lambda found: len(found) == 1)
+    assert events[0]["verdict"] == "deny"
 
 
 def test_an_http1_upstream_behind_an_http2_client_sees_one_clean_request(outgate: Outgate, upstream: Upstream) -> None:

@@ -38,7 +38,7 @@ class Engine:
         return (self.folder / "state" / "audit" / "worker-0.jsonl").read_bytes()
 
 
-def _nobody(_: Sequence[bytes]) -> tuple[str, str]:
+def _nobody(_: Sequence[bytes]) -> tuple[str, str, float]:
     raise BadToken("no token")
 
 
