@@ -95,7 +95,7 @@ class AuditSink:
             if self._journal_bytes > self._compact_at:
                 self._compact()
             else:
-                line = encode({"ended": exchange_id})
+                line = b'{"ended":"%s"}\n' % exchange_id.encode()
                 _write(self._journal, line)
                 self._journal_bytes += len(line)
         except OSError as error:

@@ -6,7 +6,6 @@ request pass when an addon raises, dials whatever a layer asks for, and reads wi
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
 from collections import deque
@@ -53,7 +52,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
         self._dials = 0
         self._dialled = asyncio.Event()
         self._dialled.set()
-        self.http2 = attach(self.client, self.session, services)
+        self.http2 = attach(self.client, self.session, services, self.run_hook)
 
     # --- hooks ---
 
@@ -67,10 +66,8 @@ class Handler(mode_servers.ProxyConnectionHandler):
         try:
             for addon in self.master.addons.chain:
                 method = getattr(addon, hook.name, None)
-                if method is None:
-                    continue
-                if inspect.isawaitable(method(data)):
-                    raise TypeError("hooks are synchronous")
+                if method is not None and method(data) is not None:
+                    raise TypeError("hooks are synchronous and return nothing")
         except Exception as error:
             log.exception("hook failed", hook=hook.name, error=type(error).__name__)
             self._fail_closed(hook.name, data)

@@ -16,6 +16,7 @@ from mitmproxy.proxy.layers.http import (
     RegisterHttpConnection,
 )
 from mitmproxy.proxy.layers.http._base import HttpConnection
+from mitmproxy.proxy.layers.tls import TLSLayer
 
 from proxy.engine import http1, http2
 from proxy.engine.hello import BadHello, hello_complete
@@ -56,7 +57,37 @@ def _intercept(context: Context) -> layer.Layer:
     return outer
 
 
-class ClientTls(ClientTLSLayer):
+class Gathering(TLSLayer):
+    """TLS that encrypts what one event made in one go: head and body share a record, and a way through the layers."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)  # type: ignore[call-arg]  # both kinds that this is mixed into take the context alone
+        self.unsent: list[bytes] = []
+
+    def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super().event_to_child(event)
+        yield from self._send_gathered()
+
+    def send_data(self, data: bytes) -> layer.CommandGenerator[None]:
+        self.unsent.append(data)
+        yield from ()
+
+    def send_close(self, command: commands.CloseConnection) -> layer.CommandGenerator[None]:
+        yield from self._send_gathered()
+        yield from super().send_close(command)
+
+    def _send_gathered(self) -> layer.CommandGenerator[None]:
+        if self.unsent:
+            data = b"".join(self.unsent)
+            self.unsent.clear()
+            yield from super().send_data(data)
+
+
+class UpstreamTls(Gathering, ServerTLSLayer):
+    """TLS with the upstream."""
+
+
+class ClientTls(Gathering, ClientTLSLayer):
     """TLS with the client. The hello is gathered first: mitmproxy's parser starts over with every fragment."""
 
     def __init__(self, context: Context) -> None:
@@ -158,7 +189,7 @@ class Http(HttpLayer):
         stack = tunnel.LayerStack()
         if event.tls:
             context.server.sni = event.address[0]
-            stack /= ServerTLSLayer(context)
+            stack /= UpstreamTls(context)
         stack /= Client(context)
         self.connections[context.server] = stack[0]
         self.waiting_for_establishment[context.server].append(event)

@@ -1,10 +1,12 @@
 """Where our state hangs on mitmproxy's objects: session and services on the client, the exchange on the flow."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 from mitmproxy import http
 from mitmproxy.connection import Client
+from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layers.http import Http2Client, Http2Server
 
 from proxy.credentials.scrub import Mask
@@ -20,6 +22,9 @@ _OUTBOUND = "outgate_outbound"
 _EXCHANGE = "outgate_exchange"
 _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
+_HOOKS = "outgate_hooks"
+
+type HookRunner = Callable[[StartHook], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +40,16 @@ class Services:
 type Http2Connections = list[Http2Server | Http2Client]
 
 
-def attach(client: Client, session: Session, services: Services) -> Http2Connections:
+def attach(client: Client, session: Session, services: Services, run_hook: HookRunner) -> Http2Connections:
     """Hang our state on a client; returns the list in which its HTTP/2 connections are to be noted."""
     connections: Http2Connections = []
-    client.__dict__.update({_SESSION: session, _SERVICES: services, _HTTP2: connections})
+    client.__dict__.update({_SESSION: session, _SERVICES: services, _HTTP2: connections, _HOOKS: run_hook})
     return connections
+
+
+def hooks_of(client: Client) -> HookRunner:
+    """What runs the addons' hooks for a client, at once."""
+    return cast(HookRunner, client.__dict__[_HOOKS])
 
 
 def http2_of(client: Client) -> Http2Connections:

@@ -34,7 +34,16 @@ from proxy import limits
 from proxy.credentials.scrub import Mask, Scrubber
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
-from proxy.engine.state import Services, attach_exchange, attach_mask, exchange_of, outbound_of, services_of, session_of
+from proxy.engine.state import (
+    Services,
+    attach_exchange,
+    attach_mask,
+    exchange_of,
+    hooks_of,
+    outbound_of,
+    services_of,
+    session_of,
+)
 from proxy.engine.tunnel import Tunnel
 from proxy.engine.wire import check_upstream, clean_trailers, copy_head, to_flow_response, upstream_request
 from proxy.exchange import Exchange
@@ -66,6 +75,21 @@ class Stream(HttpStream):
             exchange = self.session.new_exchange()
             attach_exchange(self.flow, exchange)
         return exchange
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Runs hooks in place. A command would pause this layer and come back through all the layers above it."""
+        run_hook = hooks_of(self.context.client)
+        made, reply = super()._handle_event(event), None
+        while True:
+            try:
+                command = made.send(reply)
+            except StopIteration:
+                return
+            if isinstance(command, commands.StartHook):
+                run_hook(command)
+                reply = None
+            else:
+                reply = yield command
 
     # --- request ---
 
@@ -197,7 +221,7 @@ class Stream(HttpStream):
             yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
             return
         self.child_layer = Tunnel(self.context, self.exchange, None if self.mask is None else Scrubber(self.mask))
-        self._handle_event = self.passthrough
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
