@@ -38,6 +38,14 @@ def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
     return kept if mask is None else tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
 
 
+def has_line_breaks(headers: Headers) -> bool:
+    """Whether a value goes on in another line, or could end one (RFC 9112 section 5.2, RFC 9110 section 5.5).
+
+    Such an answer is no answer: a secret that is broken over two lines is not found.
+    """
+    return any(byte in value for _, value in headers for byte in (b"\r", b"\n", b"\0"))
+
+
 def coding_of(headers: Headers) -> bytes:
     """The content coding of a response, in lower case; empty for none. Several are joined with commas."""
     values = [value.strip().lower() for key, value in headers if key.lower() == b"content-encoding"]

@@ -3,15 +3,14 @@
 Any engine fills it in; `audit.event` turns it into the record. It never holds a secret value.
 """
 
-import math
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.policy.decide import Decision
 from proxy.policy.host import Host
 from proxy.policy.reason import Reason
+from proxy.policy.request import Request
 from proxy.policy.rules import Policy
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -23,24 +22,13 @@ def new_id() -> str:
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """Who asks: the sandbox's name, the policy that holds for it, its fakes by credential name, and until when
-    (seconds since the epoch) its token holds.
-    """
-
-    name: str
-    policy: Policy
-    placeholders: Mapping[str, str] = field(default_factory=dict)
-    expires: float = math.inf
-
-
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request or tunnel, from its first byte to its last. Times are seconds of `time.monotonic`, sizes bytes.
 
     `started_at` is wall-clock time. `end` says how it ended: `complete`, `refused`, `client_closed`,
     `upstream_closed`, `aborted`, `open` (still running), `crashed`. `sent` says that the request's head went upstream.
+    `request` is kept of a WebSocket alone, which may have to be judged again.
     """
 
     sandbox: str
@@ -58,6 +46,7 @@ class Exchange:
     user_agent: str = ""
     tunnel: bool = False
     websocket: bool = False
+    request: Request | None = None
     grpc: bool = False
     decision: Decision = field(default_factory=Decision)
     detail: str = ""

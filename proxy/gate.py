@@ -6,9 +6,12 @@ exchange then says; the decision itself is `policy.decide`, and the secret's onl
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+
+import structlog
 
 from proxy import limits
 from proxy.audit.sink import AuditSink, AuditUnavailable
@@ -17,17 +20,21 @@ from proxy.credentials.placeholder import placeholder
 from proxy.credentials.scrub import Mask
 from proxy.credentials.sources import CredentialUnavailable, SecretStore
 from proxy.dial import Grant
-from proxy.exchange import Exchange, Sandbox
+from proxy.exchange import Exchange
 from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_head
 from proxy.identity import ANONYMOUS, BadToken
 from proxy.policy.credential import Inject
-from proxy.policy.decide import decide, decide_connect
+from proxy.policy.decide import Decision, decide, decide_connect
 from proxy.policy.host import Authority, MalformedHost, parse_authority, parse_host
 from proxy.policy.reason import Reason
 from proxy.policy.request import Request
 from proxy.policy.rules import Policy
-from proxy.session import Session
+from proxy.serving import Serving
+from proxy.session import Sandbox, Session
 
+log = structlog.get_logger("gate")
+
+_NOT_SERVED = "the token's policy is not served here"
 # What would let an answer come in a form, or in parts, in which an echoed secret is not found.
 _UNSEARCHABLE = frozenset((b"accept-encoding", b"range", b"if-range"))
 
@@ -41,25 +48,28 @@ def today() -> date:
 class Outbound:
     """An allowed request on its way: what the engine needs to forward it. Holds no secret.
 
-    `form` says how to send the credential, as the client sent its fake; None where nothing is injected.
+    `form` says how to send the credential, as the client sent its fake; None where nothing is injected. `secrets` are
+    those of the policy that decided, whatever is served by the time that the request is sent.
     """
 
     exchange: Exchange
     request: Request
     headers: Headers
+    secrets: SecretStore
     form: Inject | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Gate:
     """The checkpoints, with what they need.
+
+    `serving` is replaced as a whole when policies change; what is asked from then on is judged by the new one.
 
     `authenticate` turns Proxy-Authorization values into a sandbox, its policy and the end of its time
     (seconds since the epoch), or raises `BadToken`.
     """
 
-    policies: Mapping[str, Policy]
-    secrets: Mapping[str, SecretStore]
+    serving: Serving
     placeholder_key: bytes
     audit: AuditSink
     authenticate: Callable[[Sequence[bytes]], tuple[str, str, float]]
@@ -73,22 +83,29 @@ class Gate:
         session.head_since = None
         exchange.method = "CONNECT"
         exchange.user_agent = _user_agent(head)
+        try:
+            self._judge_connect(session, exchange, head)
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - it is logged there
+            _fail(session, exchange, error)
+        return exchange
+
+    def _judge_connect(self, session: Session, exchange: Exchange, head: Head) -> None:
         if session.target is not None:
             exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "a CONNECT inside a tunnel")
-            return exchange
+            return
         try:
             target = read_connect(head)
             exchange.host, exchange.port = target.host, target.port
             sandbox = self._identify(session, exchange, head)
         except BadHead as error:
             exchange.refuse(error.reason, str(error))
-            return exchange
+            return
         if sandbox is None:
-            return exchange
+            return
         session.connect = decide_connect(sandbox.policy, target.host, target.port, today())
         exchange.decision = session.connect.decision
         if not exchange.allowed:
-            return exchange
+            return
         session.target = target
         if session.connect.tunnel:
             self._allow(session, exchange, target)
@@ -96,7 +113,6 @@ class Gate:
             # Denied until a request comes out of it; then that one has an event of its own.
             session.connecting = exchange
             session.head_since = time.monotonic()
-        return exchange
 
     def server_name(self, session: Session, name: str | None, *, present: bool, encrypted: bool) -> None:
         """Judge a TLS hello: `name` is its server name, `present` whether the extension was there at all."""
@@ -116,8 +132,16 @@ class Gate:
     def request(self, session: Session, head: Head, *, tls: bool) -> Outbound | Exchange:
         """Judge a request head. Returns the refused exchange, or the request that may be forwarded."""
         self.intercepted(session)
+        self._renew(session)
         exchange = session.new_exchange()
         session.head_since = None
+        try:
+            return self._judge_request(session, exchange, head, tls=tls)
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - it is logged there
+            _fail(session, exchange, error)
+            return exchange
+
+    def _judge_request(self, session: Session, exchange: Exchange, head: Head, *, tls: bool) -> Outbound | Exchange:
         _describe(exchange, session, head, tls=tls)
         try:
             if session.barred is not None:
@@ -135,6 +159,8 @@ class Gate:
             return exchange
         exchange.decision = decide(sandbox.policy, request, today())
         form = self._check_credentials(exchange, sandbox, request, head.headers)
+        if exchange.websocket:
+            exchange.request = request
         if exchange.allowed:
             self._allow(session, exchange, Authority(request.host, request.port))
         if not exchange.allowed:
@@ -142,7 +168,7 @@ class Gate:
         headers = forwarded(
             head.headers, Authority(request.host, request.port), request.scheme, websocket=exchange.websocket
         )
-        return Outbound(exchange, request, headers, form)
+        return Outbound(exchange, request, headers, sandbox.secrets, form)
 
     def upstream_head(self, outbound: Outbound) -> tuple[Headers, str, Mask | None]:
         """Headers and target for a verified upstream connection, and the mask for the answer if a secret went in.
@@ -152,7 +178,7 @@ class Gate:
         exchange, form = outbound.exchange, outbound.form
         if form is None or exchange.credential is None:
             return outbound.headers, outbound.request.target, None
-        store = self.secrets[exchange.policy.name]
+        store = outbound.secrets
         spec = exchange.policy.credentials[exchange.credential]
         headers = tuple(field for field in outbound.headers if field[0].lower() not in _UNSEARCHABLE)
         headers, target = inject(spec, form, store.get(spec.name), headers, outbound.request.target)
@@ -186,6 +212,21 @@ class Gate:
                     exchange.noted = True
                     self.audit.open_event(exchange)
 
+    def cut_outgrown(self, session: Session) -> bool:
+        """Record the end of what stays open, asks nothing more, and would not be opened again: tunnels and WebSockets.
+
+        Returns whether there was any; then the connection must be cut.
+        """
+        outgrown = [
+            exchange
+            for exchange in session.open.values()
+            if exchange.allowed and (exchange.tunnel or exchange.websocket) and not self._still_holds(session, exchange)
+        ]
+        for exchange in outgrown:
+            exchange.detail = "cut, because the policy changed"
+            self.finish(session, exchange, "aborted")
+        return bool(outgrown)
+
     def close(self, session: Session) -> None:
         """The client is gone: record everything that is still open."""
         session.challenged = None
@@ -212,22 +253,60 @@ class Gate:
             else:
                 self.finish(session, challenged, "refused")
         if not values and not self.tokens_required:
-            name, policy_name, expires = ANONYMOUS, next(iter(self.policies)), math.inf
+            name, named, expires = ANONYMOUS, None, math.inf
         else:
             try:
-                name, policy_name, expires = self.authenticate(values)
+                name, named, expires = self.authenticate(values)
             except BadToken as error:
                 exchange.refuse(Reason.UNAUTHENTICATED, str(error))
                 if not values:
                     session.challenged = exchange
                 return None
-        policy = self.policies.get(policy_name)
-        if policy is None:
-            exchange.refuse(Reason.UNAUTHENTICATED, "the token's policy is not served here")
+        session.sandbox = self._sandbox(name, named, expires)
+        if session.sandbox is None:
+            exchange.refuse(Reason.UNAUTHENTICATED, _NOT_SERVED)
             return None
-        session.sandbox = Sandbox(name, policy, self._placeholders(name, policy), expires)
-        exchange.sandbox, exchange.policy = name, policy
+        exchange.sandbox, exchange.policy = name, session.sandbox.policy
         return session.sandbox
+
+    def _sandbox(self, name: str, named: str | None, expires: float) -> Sandbox | None:
+        """The sandbox under what is served now; None if its policy is not."""
+        serving = self.serving
+        policy = next(iter(serving.policies.values())) if named is None else serving.policies.get(named)
+        if policy is None:
+            return None
+        return Sandbox(name, policy, serving, self._placeholders(name, policy), named, expires)
+
+    def _renew(self, session: Session) -> None:
+        """Bring a connection that was opened under an earlier policy under the one that is served now."""
+        known = session.sandbox
+        if known is None or known.serving is self.serving:
+            return
+        session.sandbox = self._sandbox(known.name, known.named, known.expires)
+        if session.sandbox is None and session.target is not None:
+            session.bar(Reason.UNAUTHENTICATED, _NOT_SERVED)
+
+    def _still_holds(self, session: Session, exchange: Exchange) -> bool:
+        """Whether the policy of now opens this as well, to the same addresses and with the same credential."""
+        self._renew(session)
+        sandbox, old = session.sandbox, exchange.policy
+        if sandbox is None:
+            return False
+        policy = sandbox.policy
+        if exchange.tunnel:
+            if session.target is None:
+                return False
+            connect = decide_connect(policy, session.target.host, session.target.port, today())
+            decision = connect.decision if connect.tunnel else Decision()
+        else:
+            decision = Decision() if exchange.request is None else decide(policy, exchange.request, today())
+        name = decision.credential
+        return (
+            decision.allowed
+            and (decision.networks, policy.denied_networks) == (exchange.decision.networks, old.denied_networks)
+            and name == exchange.decision.credential
+            and (name is None or policy.credentials[name] == old.credentials[name])
+        )
 
     def _check_credentials(
         self, exchange: Exchange, sandbox: Sandbox, request: Request, headers: Headers
@@ -254,7 +333,7 @@ class Gate:
             exchange.refuse(check.reason, f"in {check.slot}")
             return None
         try:
-            self.secrets[sandbox.policy.name].get(name)
+            sandbox.secrets.get(name)
         except CredentialUnavailable as error:
             exchange.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
             exchange.not_injected = "the credential cannot be read"
@@ -277,6 +356,13 @@ class Gate:
         session.grants[destination.host.name, destination.port] = Grant(
             destination.host, destination.port, exchange.decision.networks, exchange.policy.denied_networks
         )
+
+
+def _fail(session: Session, exchange: Exchange, error: BaseException) -> None:
+    """Refuse an exchange whose judging broke off, and all that follows it. It stays the one exchange of its head."""
+    log.exception("the gate failed", error=type(error).__name__)
+    session.bar(Reason.POLICY_ERROR, "an internal error")
+    exchange.refuse(Reason.POLICY_ERROR, "an internal error")
 
 
 def _same_host(name: str, target: Authority) -> bool:

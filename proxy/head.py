@@ -31,6 +31,10 @@ _OVERRIDES = frozenset(
 )
 # Framing belongs to the hop that writes it; no `Connection` header may take it away.
 _FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
+# CGI and WSGI cannot tell `_` from `-` (RFC 3875 section 4.1.18), and some servers no sign from another: a field that
+# one of them would take for these has two readings. Slots of credentials are read in the same way where they count.
+_DISGUISED = {name for name in _HOP | _FRAMING if b"-" in name}
+_SIGN = re.compile(rb"[^a-z0-9]")
 _WEBSOCKET_EXTENSIONS = b"sec-websocket-extensions"
 
 
@@ -135,8 +139,14 @@ def _check_fields(head: Head) -> None:
     for name, value in head.headers:
         if not _TOKEN.fullmatch(name):
             raise BadHead(Reason.MALFORMED_REQUEST, "a header name is not a token")
+        if _is_disguised(name.lower()):
+            raise BadHead(Reason.MALFORMED_REQUEST, "a header name that some servers take for another one")
         if not _VALUE.fullmatch(value):
             raise BadHead(Reason.MALFORMED_REQUEST, "a header value holds a control character or a folded line")
+
+
+def _is_disguised(name: bytes) -> bool:
+    return name not in _DISGUISED and _SIGN.sub(b"-", name) in _DISGUISED
 
 
 def _check_framing(head: Head) -> None:

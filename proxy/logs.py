@@ -4,11 +4,12 @@ Exceptions are shown as their type and the lines of code they passed, without th
 values: either can hold what a client or an upstream sent, or a secret. Of libraries' messages the origin is kept.
 """
 
+import contextlib
 import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -26,7 +27,7 @@ def configure() -> None:
             _without_values,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy())),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Origin()], force=True)
@@ -40,6 +41,19 @@ def _without_values(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
             event["error"] = type(error).__name__
             event["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return event
+
+
+class _Lossy:
+    """Standard error. What cannot be written there (a full disk, a closed stream) is dropped: it stops nothing."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class _Origin(logging.Handler):

@@ -24,14 +24,29 @@ class ReadyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyReload:
+    """How the policies in force came to be: `result` is `loaded`, `reloaded` or `kept` (then `error` says where
+    the newer ones that were not taken are wrong), `time` is RFC 3339, UTC.
+    """
+
+    result: str = "loaded"
+    time: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """`address` is `host:port` as bound (IPv6 in brackets), `tokens` whether clients need a sandbox token."""
+    """`address` is `host:port` as bound (IPv6 in brackets), `tokens` whether clients need a sandbox token.
+
+    `reload` is for people and launchers; nothing here reads it back.
+    """
 
     address: str
     ca_file: str
     policies: tuple[ReadyPolicy, ...]
     pid: int
     tokens: bool
+    reload: ReadyReload = ReadyReload()
 
 
 def write_ready(path: Path, ready: Ready) -> None:

@@ -1,17 +1,41 @@
 """One client connection: who is behind it, what it may reach, and the exchanges on it. For every engine."""
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.credentials.sources import SecretStore
 from proxy.dial import Grant
-from proxy.exchange import Exchange, Sandbox
+from proxy.exchange import Exchange
 from proxy.policy.decide import ConnectDecision
 from proxy.policy.host import Authority
 from proxy.policy.reason import Reason
 from proxy.policy.rules import Policy
+from proxy.serving import Serving
 
 # Stands in for the policy of a client that has not said who it is: it denies everything.
 _NO_POLICY = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Who asks: the sandbox's name, the policy that holds for it and where that is from, its fakes by credential name,
+    and until when (seconds since the epoch) its token holds. `named` is the policy that the token names; None without
+    a token, where the only policy holds.
+    """
+
+    name: str
+    policy: Policy
+    serving: Serving
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    named: str | None = None
+    expires: float = math.inf
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The secrets of this very policy."""
+        return self.serving.secrets[self.policy.name]
 
 
 @dataclass(slots=True)

@@ -29,6 +29,15 @@ def note(text: str) -> None:
     print(clean(text), file=sys.stderr, flush=True)
 
 
+def progress(text: str = "") -> None:
+    """Show how far a long task is, on one line of stderr that the next call replaces; nothing clears it.
+
+    Does nothing unless stderr is a terminal.
+    """
+    if sys.stderr.isatty():
+        print(f"\r{clean(text, lines=False)}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def as_json(value: object) -> None:
     """Print one JSON document to stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, returned
+from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, returned
 from proxy.credentials.decode import DecodeError
 from proxy.credentials.scrub import Mask
 from proxy.credentials.secret import Secret
@@ -76,3 +76,9 @@ def test_only_the_right_digest_accepts_a_websocket() -> None:
     assert not accepts(key, good[1:])
     assert not accepts(key, (good[0], (b"Sec-WebSocket-Accept", b"x")))
     assert not accepts(key, (*good, (b"Sec-WebSocket-Extensions", b"permessage-deflate")))
+
+
+@pytest.mark.parametrize("value", [b"one\r\n two", b"one\n\ttwo", b"one\rtwo", b"one\0two"])
+def test_a_value_that_goes_on_in_another_line_is_seen(value: bytes) -> None:
+    assert has_line_breaks(((b"A", b"b"), (b"X-Echo", value)))
+    assert not has_line_breaks(((b"X-Echo", b"one two"),))

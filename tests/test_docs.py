@@ -292,7 +292,7 @@ def three_lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             os.kill(json.loads((state / "ready.json").read_text())["pid"], signal.SIGINT)  # Ctrl-C
             code = serving.wait(60)
         keys = upstream.record.last.values("x-api-key")
-    log = "".join(file.read_text(encoding="utf-8") for file in state.glob("audit/*.jsonl"))
+    log = "".join(file.read_text(encoding="utf-8") for file in state.glob("audit/worker-*.jsonl"))
     return {**json.loads(said), "code": code, "received": keys, "events": [*map(json.loads, log.splitlines())]}
 
 

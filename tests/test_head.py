@@ -50,6 +50,10 @@ def test_a_good_head_is_a_request() -> None:
         (head(HOST, target=b"x"), Reason.MALFORMED_REQUEST),
         (head(HOST, target=b"*"), Reason.MALFORMED_REQUEST),
         (head(HOST, *[(b"X", b"y")] * 300), Reason.LIMIT_EXCEEDED),
+        (head(HOST, (b"Content_Length", b"1")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Transfer_Encoding", b"chunked")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"transfer.encoding", b"chunked")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"Proxy_Authorization", b"x")), Reason.MALFORMED_REQUEST),
     ],
 )
 def test_a_head_with_two_readings_has_none(bad: Head, reason: Reason) -> None:

@@ -169,7 +169,7 @@ def direct(model: ModelServer, key: str) -> int:
 
 def events(state: Path) -> list[dict[str, Any]]:
     """Every event of the audit log that has ended."""
-    lines = [line for file in sorted((state / "audit").glob("*.jsonl")) for line in _text(file).splitlines()]
+    lines = [line for file in sorted((state / "audit").glob("worker-*.jsonl")) for line in _text(file).splitlines()]
     return [event for event in map(json.loads, lines) if event["end"] != "open"]
 
 

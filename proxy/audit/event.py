@@ -57,8 +57,8 @@ def event_of(exchange: Exchange, now: float | None = None) -> Event:
 
 
 def crashed(event: Event) -> Event:
-    """The record of an exchange whose worker died."""
-    return {**event, "end": "crashed", "duration_ms": None, "detail": "the worker ended before the exchange did"}
+    """The record of an exchange whose worker died, or could not write how it ended."""
+    return {**event, "end": "crashed", "duration_ms": None, "detail": "the worker ended before it had recorded the end"}
 
 
 def _milliseconds(start: float, end: float | None) -> float | None:

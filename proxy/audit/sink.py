@@ -1,13 +1,14 @@
 """The audit files of one worker: the log, and the journal of what is in flight.
 
 Owns "record, then forward": `begin` must succeed before a byte goes upstream, `finish` writes the one event.
-The journal holds an open event for every exchange that was allowed and has not ended, so that
-a worker that dies leaves nothing unrecorded; `recover` turns what is left there into events.
+The journal holds an open event for every exchange that was allowed and has no event in the log yet, so that
+a worker that dies leaves nothing unrecorded; whoever opens the files next turns what is left there into events.
 """
 
 import errno
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from proxy.errors import ConfigError
 from proxy.exchange import Exchange
 
 _JOURNAL_SIZE = 1 << 20
-_MAX_UNWRITTEN = 10_000
+_MAX_UNWRITTEN = 10_000  # beside those of exchanges in the journal, which are as many as were in flight
+_RETRY = 0.1  # seconds between two tries to write what waits, at the end
 _to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 log = structlog.get_logger("audit")
@@ -30,16 +32,27 @@ class AuditUnavailable(Exception):
 
 
 class AuditSink:
-    """The files of worker `number` in `folder`. Events are JSON lines, each written by one `write` call."""
+    """The files of worker `number` in `folder`. Events are JSON lines, each written by one `write` call.
+
+    What an earlier writer of these files left in flight waits here as well, as events of their own.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self._log = _open(folder / f"worker-{number}.jsonl", os.O_APPEND)
-        self._journal_path = folder / f"worker-{number}.journal"
-        self._journal = _open(self._journal_path, os.O_APPEND)
+        log_path, self._journal_path = _paths(folder, number)
+        self._log = _open(log_path)
+        self._journal = _open(self._journal_path)
         self._compact_at = _JOURNAL_SIZE
-        self._in_flight: dict[str, bytes] = {}
-        self._journal_bytes = 0
-        self._unwritten: deque[bytes] = deque()
+        # The line in the journal of each exchange that has no event in the log yet.
+        self._in_flight = _left_open(self._journal_path, log_path)
+        self._journal_bytes = os.fstat(self._journal).st_size
+        self._unwritten: deque[tuple[str, bytes]] = deque(
+            (left, encode(crashed(json.loads(line)))) for left, line in self._in_flight.items()
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many lines could not be written yet."""
+        return len(self._unwritten)
 
     def begin(self, exchange: Exchange) -> None:
         """Note that an allowed exchange starts. Raises `AuditUnavailable` if that cannot be written."""
@@ -54,51 +67,68 @@ class AuditSink:
 
     def open_event(self, exchange: Exchange) -> None:
         """Record that a long exchange is under way, under the id that its last event will carry."""
-        self._append(encode({**event_of(exchange), "end": "open"}))
+        self._append("", encode({**event_of(exchange), "end": "open"}))
 
     def finish(self, exchange: Exchange) -> None:
         """Write the event of an exchange, once. A disk that refuses it keeps it in memory and stops forwarding."""
         if exchange.recorded:
             return
         exchange.recorded = True
-        kept = self._append(encode(event_of(exchange)))
-        if kept and exchange.id in self._in_flight:
-            self._settle(exchange.id)
+        self._append(exchange.id, encode(event_of(exchange)))
 
-    def close(self) -> None:
+    def close(self, patience: float = 0.0) -> int:
+        """Write what waits, for at most `patience` seconds, and let go of the files; how many lines were not written.
+
+        Of those, the journal holds the exchanges that were forwarded: `recover` writes an event for each.
+        """
+        deadline = time.monotonic() + patience
+        while self._unwritten:
+            try:
+                self._write_unwritten()
+            except AuditUnavailable as error:
+                if time.monotonic() >= deadline:
+                    log.error("audit events are not in the log", error=str(error), waiting=self.waiting)  # noqa: TRY400 - a full disk is no bug
+                    break
+                time.sleep(_RETRY)
+        if not self._in_flight and self._journal_bytes:
+            os.ftruncate(self._journal, 0)
         os.close(self._log)
         os.close(self._journal)
+        return self.waiting
 
-    def _append(self, line: bytes) -> bool:
-        """Write a line, or keep it for later; false if there was no room for it either."""
+    def _append(self, ends: str, line: bytes) -> None:
+        """Write a line that ends this exchange (none, if empty), or keep it until that is possible."""
+        if self.waiting >= _MAX_UNWRITTEN and ends not in self._in_flight:
+            log.error("audit event lost: too many wait", waiting=self.waiting)
+            return
+        self._unwritten.append((ends, line))
         try:
             self._write_unwritten()
-            _write(self._log, line)
-        except (OSError, AuditUnavailable) as error:
-            log.error("audit event could not be written", error=str(error), waiting=len(self._unwritten) + 1)  # noqa: TRY400 - a full disk is no bug
-            if len(self._unwritten) >= _MAX_UNWRITTEN:
-                return False
-            self._unwritten.append(line)
-        return True
+        except AuditUnavailable as error:
+            log.error("audit event could not be written", error=str(error), waiting=self.waiting)  # noqa: TRY400 - a full disk is no bug
 
     def _write_unwritten(self) -> None:
         while self._unwritten:
+            ends, line = self._unwritten[0]
             try:
-                _write(self._log, self._unwritten[0])
+                _write(self._log, line)
             except OSError as error:
                 raise AuditUnavailable(os.strerror(error.errno or 0)) from error
             self._unwritten.popleft()
+            self._settle(ends)
 
     def _settle(self, exchange_id: str) -> None:
-        del self._in_flight[exchange_id]
+        """Take an exchange whose event stands in the log out of the journal."""
+        if self._in_flight.pop(exchange_id, None) is None:
+            return
+        line = b'{"ended":"%s"}\n' % exchange_id.encode()
         try:
+            _write(self._journal, line)
+            self._journal_bytes += len(line)
             if self._journal_bytes > self._compact_at:
+                self._compact_at = self._journal_bytes + _JOURNAL_SIZE  # if it fails now, try again then
                 self._compact()
-            else:
-                line = b'{"ended":"%s"}\n' % exchange_id.encode()
-                _write(self._journal, line)
-                self._journal_bytes += len(line)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             # The event itself stands in the log; a leftover here is found there by `recover`.
             log.error("audit journal could not be written", error=str(error))  # noqa: TRY400 - a full disk is no bug
 
@@ -107,7 +137,7 @@ class AuditSink:
         kept = b"".join(self._in_flight.values())
         fresh = self._journal_path.with_suffix(".fresh")
         fresh.unlink(missing_ok=True)
-        replacement = _open(fresh, os.O_APPEND)
+        replacement = _open(fresh)
         try:
             _write(replacement, kept)
             fresh.replace(self._journal_path)
@@ -121,23 +151,42 @@ class AuditSink:
 
 
 def recover(folder: Path, number: int) -> int:
-    """Write an event for each exchange that the dead worker `number` left in flight; returns how many."""
-    journal = folder / f"worker-{number}.journal"
-    if not journal.exists():
+    """Write an event for each exchange that the dead worker `number` left in flight; returns how many.
+
+    Raises `AuditUnavailable` if not all could be written. The journal keeps the others.
+    """
+    if not _paths(folder, number)[1].exists():
         return 0
-    open_events: dict[str, Event] = {}
+    try:
+        left = AuditSink(folder, number)
+        count = left.waiting
+        unwritten = left.close()
+    except OSError as error:
+        raise AuditUnavailable(os.strerror(error.errno or 0)) from error
+    except ConfigError as error:
+        raise AuditUnavailable(str(error)) from error
+    if unwritten:
+        raise AuditUnavailable(f"{unwritten} events could not be written")
+    return count
+
+
+def _paths(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"worker-{number}.jsonl", folder / f"worker-{number}.journal"
+
+
+def _left_open(journal: Path, log_path: Path) -> dict[str, bytes]:
+    """What a journal holds that has neither ended nor an event in the log: its line, by the id of the exchange."""
+    left: dict[str, bytes] = {}
     for entry in _read_lines(journal):
         if "ended" in entry:
-            open_events.pop(str(entry["ended"]), None)
+            left.pop(str(entry["ended"]), None)
         elif isinstance(entry.get("id"), str):
-            open_events[str(entry["id"])] = entry
-    if open_events:
-        for event in _read_lines(folder / f"worker-{number}.jsonl"):
+            left[str(entry["id"])] = encode(entry)
+    if left:
+        for event in _read_lines(log_path):
             if event.get("end") != "open":
-                open_events.pop(str(event.get("id")), None)
-        _append_all(folder / f"worker-{number}.jsonl", [encode(crashed(event)) for event in open_events.values()])
-    journal.write_bytes(b"")
-    return len(open_events)
+                left.pop(str(event.get("id")), None)
+    return left
 
 
 def encode(event: Event) -> bytes:
@@ -156,11 +205,11 @@ def _read_lines(path: Path) -> Iterator[Event]:
                 yield entry
 
 
-def _append_all(path: Path, lines: list[bytes]) -> None:
-    fd = _open(path, os.O_APPEND)
+def append(path: Path, lines: bytes) -> None:
+    """Write whole lines at the end of a log. Raises `OSError`, or `ConfigError` if it cannot be opened."""
+    fd = _open(path)
     try:
-        for line in lines:
-            _write(fd, line)
+        _write(fd, lines)
     finally:
         os.close(fd)
 
@@ -175,12 +224,15 @@ def _write(fd: int, line: bytes) -> None:
         raise OSError(errno.ENOSPC, "short write")
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: Path) -> int:
+    fd = -1
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
         _end_last_line(fd)
     except OSError as error:
+        if fd >= 0:
+            os.close(fd)
         raise ConfigError(
             f"cannot open the audit log: {os.strerror(error.errno or 0)}",
             "make the state folder writable, or name another one with --state",

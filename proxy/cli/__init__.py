@@ -9,9 +9,15 @@ import click
 
 from proxy import terminal
 from proxy.cli.ca import ca
+from proxy.cli.check import check
+from proxy.cli.diff import diff
 from proxy.cli.env import env
 from proxy.cli.explain import explain
+from proxy.cli.init import init
+from proxy.cli.replay import replay
 from proxy.cli.serve import serve
+from proxy.cli.suggest import suggest
+from proxy.cli.test import test
 from proxy.errors import OutgateError, Problem
 
 MISUSE = 2
@@ -37,11 +43,11 @@ def _version(context: click.Context, _: click.Parameter, wanted: Any) -> None:
 def outgate() -> None:
     """The one guarded way out of an AI agent's sandbox.
 
-    Exit codes: 0 done, 1 refused (explain), 2 misuse or a bad file, 70 a fault in Outgate, 130 interrupted.
+    Exit codes: 0 done, 1 the answer is no, 2 misuse or a bad file, 70 a fault in Outgate, 130 interrupted.
     """
 
 
-for command in (serve, env, explain, ca):
+for command in (init, serve, env, check, explain, test, diff, replay, suggest, ca):
     outgate.add_command(command)
 
 

@@ -77,15 +77,17 @@ def serve(context: click.Context, /, config: Path | None, **flags: object) -> No
     from proxy.config.load import load_policies
     from proxy.errors import ConfigError
     from proxy.settings import load_settings, tokens_required
+    from proxy.watch import snapshot
 
     settings = load_settings(flags, os.environ, Path.cwd(), config)
     if not settings.policy:
         raise ConfigError("no policy was given", "name a policy file or a folder of them: --policy PATH")
     for file in settings.upstream_ca:
         read_certificates(file)
+    seen = snapshot(settings.policy)
     policies = load_policies(settings.policy)
     tokens_required(settings, len(policies))
 
     from proxy.engine.supervisor import serve as run
 
-    context.exit(run(settings, policies))
+    context.exit(run(settings, policies, seen))

@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-from pydantic import ValidationError
-
-from proxy.config.explain import explain, right_form
+from proxy.config.explain import validate
 from proxy.config.keys import check_keys
 from proxy.config.parse import parse
 from proxy.config.schema import AllowRule, CredentialEntry, DenyRule, InjectEntry, PolicyFile
-from proxy.config.tree import Document, failure
-from proxy.errors import Problem
+from proxy.config.tree import Document
 from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.rules import READ_METHODS, Policy, Rule, RuleIndex
 
@@ -37,16 +34,7 @@ class Part:
 def read_part(data: bytes, path: str) -> Part:
     """Read one file on its own. Raises `ConfigError` with every fault in it that needs no other file to be seen."""
     document = parse(data, path)
-    nulls = frozenset(document.nulls())
-    plain = document.root.plain()
-    problems = [*document.problems, *(_empty(document, null) for null in sorted(nulls, key=repr))]
-    problems.extend(check_keys(document, plain))
-    try:
-        model = PolicyFile.model_validate(plain)
-    except ValidationError as error:
-        problems.extend(explain(error, document, nulls))
-    if problems:
-        raise failure(sorted(problems, key=_by_place))
+    model = validate(document, PolicyFile, check_keys(document, document.root.plain()))
     return Part(
         document,
         model,
@@ -190,15 +178,5 @@ def _where(document: Document, section: str, index: int) -> str:
     return document.where((section, index)).rpartition(":")[0]
 
 
-def _empty(document: Document, path: tuple[str | int, ...]) -> Problem:
-    subject = f"`{path[-1]}`" if path and isinstance(path[-1], str) else "an item of a list"
-    return document.problem(path, f"{subject} has no value", right_form(path) or "give it one, or remove it")
-
-
 def _by_id(rule: Rule) -> str:
     return rule.id
-
-
-def _by_place(problem: Problem) -> tuple[int, int]:
-    numbers = [int(part) for part in problem.where.rsplit(":", 2)[1:] if part.isdigit()]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)

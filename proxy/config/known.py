@@ -7,3 +7,19 @@ SOURCES: dict[str, str] = {
 }
 
 PROVIDERS: tuple[str, ...] = ("anthropic", "openai", "github")
+
+# The warnings of `outgate check` that `accept` can name, by the entry that they are about.
+FILE_WARNINGS: tuple[str, ...] = ("observe_mode",)
+RULE_WARNINGS: tuple[str, ...] = (
+    "user_content_host",
+    "drop_host",
+    "write_against_why",
+    "credential_any_path",
+    "rule_shadowed",
+    "rule_denied",
+    "rule_expired",
+    "rule_expiring",
+    "wide_addresses",
+    "metadata_address",
+)
+CREDENTIAL_WARNINGS: tuple[str, ...] = ("credential_unused_host", "placeholder_unused")

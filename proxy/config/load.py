@@ -34,6 +34,20 @@ def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
     return tuple(assemble(parts) for parts in loaded)
 
 
+def survey(paths: Sequence[Path]) -> tuple[tuple[tuple[Part, ...], ...], tuple[Problem, ...]]:
+    """What is right and what is wrong in files and folders, side by side; nothing is raised.
+
+    Each file that is right, and each that it extends, comes once: the file itself first, then all that it extends.
+    The problems are those that `load_policies` raises, though a file that is given twice is no problem here.
+    """
+    library, problems = _Library(), _Problems()
+    files = {os.path.realpath(file): file for files in problems.each(expand, paths) for file in files}
+    loaded = [(file, parts) for file in files.values() for parts in problems.each(library.policy, [file])]
+    problems.add(_same_names([parts[0] for _, parts in loaded]))
+    closures = {key: parts for file, _ in loaded for key, parts in library.closures(file)}
+    return tuple(closures.values()), problems.found
+
+
 class _Problems:
     """What was found so far, each once: two policies that extend a broken one say the same."""
 
@@ -50,6 +64,10 @@ class _Problems:
                 yield do(item)
             except ConfigError as error:
                 self.add(error.problems)
+
+    @property
+    def found(self) -> tuple[Problem, ...]:
+        return tuple(self._found)
 
     def raise_any(self) -> None:
         if self._found:
@@ -75,6 +93,11 @@ class _Library:
         problems.raise_any()
         self._checked.update(closure)
         return parts
+
+    def closures(self, file: Path) -> Iterator[tuple[str, tuple[Part, ...]]]:
+        """For a file and each that it extends: its real path, and its parts, itself first. All of them are right."""
+        for key, (each, _) in self._closure(file).items():
+            yield key, tuple(part for _, part in self._closure(each).values())
 
     def _closure(self, file: Path) -> dict[str, tuple[Path, Part]]:
         found: dict[str, tuple[Path, Part]] = {}

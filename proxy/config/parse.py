@@ -6,6 +6,7 @@ two equal keys and recurses as deep as the file says. What can be read past is c
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -29,31 +30,49 @@ _TRUE = frozenset({"true", "yes", "on"})
 _CONTROL = Reader.NON_PRINTABLE
 _ALIAS = re.compile(r"\*[^\s,\]}'\"]*")
 
-EMPTY_HINT = "a policy starts with `version: 1` and `name: my-agent`; without rules it denies everything"
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What messages call a file, and the hints for one that is empty, too large, or repeats itself."""
+
+    noun: str
+    plural: str
+    empty: str
+    split: str
+    share: str
 
 
-def parse(data: bytes, path: str) -> Document:
+POLICY = Kind(
+    noun="policy",
+    plural="policies",
+    empty="a policy starts with `version: 1` and `name: my-agent`; without rules it denies everything",
+    split="split it and join the parts with `extends`",
+    share="to share rules use `extends`",
+)
+
+
+def parse(data: bytes, path: str, kind: Kind = POLICY) -> Document:
     """Parse one file. `path` is only what messages call it.
 
     Raises `ConfigError` where no tree can be made; lesser problems are in the document's `problems`.
     """
-    text = _decode(data, path)
-    composer = _Composer(path)
+    text = _decode(data, path, kind)
+    composer = _Composer(path, kind)
     try:
         root = composer.document(yaml.parse(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, path, composer.problems) from None
     if root is None or (root.value is None and root.text == ""):
-        raise ConfigError("an empty policy", EMPTY_HINT, path)
+        raise ConfigError(f"an empty {kind.noun}", kind.empty, path)
     if not isinstance(root.value, dict):
-        problem = Problem("a policy is a mapping of keys", EMPTY_HINT, f"{path}:{root.mark.line}:{root.mark.column}")
-        raise failure([problem, *composer.problems])
+        where = f"{path}:{root.mark.line}:{root.mark.column}"
+        raise failure([Problem(f"a {kind.noun} is a mapping of keys", kind.empty, where), *composer.problems])
     return Document(path, root, composer.problems)
 
 
-def _decode(data: bytes, path: str) -> str:
+def _decode(data: bytes, path: str, kind: Kind) -> str:
     if len(data) > MAX_BYTES:
-        raise ConfigError("the file is larger than 1 MiB", "split it and join the parts with `extends`", path)
+        raise ConfigError("the file is larger than 1 MiB", kind.split, path)
     if (nul := data.find(b"\0")) >= 0:
         raise ConfigError(
             "the file holds a NUL byte", "save it as UTF-8 text", f"{path}:{data.count(b'\n', 0, nul) + 1}"
@@ -68,8 +87,9 @@ def _decode(data: bytes, path: str) -> str:
 class _Composer:
     """Turns the events of one document into nodes, within bounds."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: Kind) -> None:
         self._path = path
+        self._kind = kind
         self._count = 0
         self.problems: list[Problem] = []
 
@@ -79,28 +99,29 @@ class _Composer:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise self._stop(event, "a second document", "one file holds one policy; remove the `---`")
+                    hint = f"one file holds one {self._kind.noun}; remove the `---`"
+                    raise self._stop(event, "a second document", hint)
                 root = self._node(next(events), ())
         return root
 
     def _node(self, event: Any, path: KeyPath) -> Node:
         self._count += 1
         if self._count > MAX_NODES:
-            raise self._stop(event, f"more than {MAX_NODES} values", "split the file and use `extends`")
+            raise self._stop(event, f"more than {MAX_NODES} values", self._kind.split)
         if len(path) > MAX_DEPTH:
             raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
         mark = _mark(event)
         if isinstance(event, yaml.AliasEvent):
             alias = f"*{event.anchor}"
-            hint = f'quote a wildcard: "{alias}"; to share rules use `extends`'
-            self._note(event, path, f"{shown(alias)} is a YAML alias, and policies have none", hint)
+            hint = f'quote a wildcard: "{alias}"; {self._kind.share}'
+            self._note(event, path, f"{shown(alias)} is a YAML alias, and {self._kind.plural} have none", hint)
             return Node(mark, "")
         if event.anchor is not None:
-            self._note(event, path, f"{shown('&' + event.anchor)} is a YAML anchor, and policies have none")
+            anchor = shown("&" + event.anchor)
+            self._note(event, path, f"{anchor} is a YAML anchor, and {self._kind.plural} have none")
         if event.tag is not None:
-            self._note(
-                event, path, f"{shown(event.tag)} is a YAML tag, and policies have none", "write the plain value"
-            )
+            message = f"{shown(event.tag)} is a YAML tag, and {self._kind.plural} have none"
+            self._note(event, path, message, "write the plain value")
         if isinstance(event, yaml.ScalarEvent):
             return Node(mark, _scalar(event), event.value)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -133,7 +154,7 @@ class _Composer:
         if isinstance(node.value, str):
             return node.value
         if event.__class__ is yaml.ScalarEvent and node.text == "<<":
-            self._note(event, path, "`<<` is a YAML merge, and policies have none", "to share rules use `extends`")
+            self._note(event, path, f"`<<` is a YAML merge, and {self._kind.plural} have none", self._kind.share)
         elif event.__class__ is yaml.ScalarEvent:
             self._note(event, path, f"the key {shown(node.text)} is not text", f'quote it: "{node.text[:40]}"')
         else:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from proxy.config import hosts, texts
-from proxy.config.known import PROVIDERS, SOURCES
+from proxy.config.known import CREDENTIAL_WARNINGS, FILE_WARNINGS, PROVIDERS, RULE_WARNINGS, SOURCES
 from proxy.config.wrong import Wrong
 from proxy.policy.address import Network
 from proxy.policy.host import HostPattern
@@ -85,6 +85,16 @@ _Provider = Annotated[str, _text(texts.read_provider), _string(enum=list(PROVIDE
 _Placeholder = Annotated[str, _text(texts.read_placeholder), _string("^[A-Z_][A-Z0-9_]*$")]
 
 
+def _code_of(known: tuple[str, ...]) -> PlainValidator:
+    return _text(lambda text: texts.read_accepted(text, known))
+
+
+_OfFile = Annotated[str, _code_of(FILE_WARNINGS), _string(enum=list(FILE_WARNINGS))]
+_OfRule = Annotated[str, _code_of(RULE_WARNINGS), _string(enum=list(RULE_WARNINGS))]
+_OfCredential = Annotated[str, _code_of(CREDENTIAL_WARNINGS), _string(enum=list(CREDENTIAL_WARNINGS))]
+_ACCEPT = "warnings of `outgate check` that are meant"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -126,6 +136,7 @@ class AllowRule(_Rule):
     inspect: bool = Field(True, description="false opens a tunnel: only host and port are checked", examples=[False])
     expires: _Day | None = Field(None, description="the last day on which the rule allows", examples=["2027-01-31"])
     credential: _Id | None = Field(None, description="the name of a credential to inject", examples=["github"])
+    accept: list[_OfRule] = Field([], min_length=1, description=_ACCEPT, examples=[["rule_expiring"]])
 
 
 class DenyRule(_Rule):
@@ -181,6 +192,7 @@ class CredentialEntry(_Part):
     client_credentials: Literal["refuse", "replace"] = Field(
         "refuse", description="what happens to a key that the client sends itself", examples=["refuse"]
     )
+    accept: list[_OfCredential] = Field([], min_length=1, description=_ACCEPT, examples=[["credential_unused_host"]])
 
 
 class PolicyFile(_Part):
@@ -194,14 +206,15 @@ class PolicyFile(_Part):
     mode: Literal["enforce", "observe"] = Field(
         "enforce", description="`observe` logs what would be denied and lets it pass", examples=["enforce"]
     )
+    accept: list[_OfFile] = Field([], min_length=1, description=_ACCEPT, examples=[["observe_mode"]])
     allow: list[AllowRule] = Field([], description="what may pass")
     deny: list[DenyRule] = Field([], description="what never passes, whatever another rule allows")
     credentials: dict[_Id, CredentialEntry] = Field({}, description="the secrets that rules may inject")
 
 
-def json_schema() -> str:
-    """The JSON Schema of a policy file, as `policies/schema.json` holds it."""
-    schema = _without_nulls(PolicyFile.model_json_schema())
+def json_schema(model: type[BaseModel] = PolicyFile) -> str:
+    """The JSON Schema of a policy file, as `policies/schema.json` holds it, or of another file."""
+    schema = _without_nulls(model.model_json_schema())
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 

@@ -1,9 +1,10 @@
 """Single values of a policy file as text: paths, methods, days, names. Each refusal shows the right form."""
 
+import difflib
 import re
 from datetime import date
 
-from proxy.config.known import PROVIDERS, SOURCES
+from proxy.config.known import CREDENTIAL_WARNINGS, FILE_WARNINGS, PROVIDERS, RULE_WARNINGS, SOURCES
 from proxy.config.tree import shown
 from proxy.config.wrong import Wrong
 from proxy.policy.path import AmbiguousPath, PathPattern, parse_pattern
@@ -150,3 +151,19 @@ def read_query_key(text: str) -> str:
     if not text.isprintable() or not text:
         raise Wrong("not the key of a query parameter", "write `state: open` or `key`")
     return text
+
+
+def read_accepted(text: str, known: tuple[str, ...]) -> str:
+    """Read the code of a warning that can be about the entry."""
+    if text in known:
+        return text
+    if text in (*FILE_WARNINGS, *RULE_WARNINGS, *CREDENTIAL_WARNINGS):
+        place = "the whole file" if text in FILE_WARNINGS else "rules" if text in RULE_WARNINGS else "credentials"
+        raise Wrong(f"the warning {shown(text)} is about {place}", f"write it there; here there are {_listed(known)}")
+    near = difflib.get_close_matches(text.lower().replace("-", "_"), known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"the warnings here are {_listed(known)}"
+    raise Wrong(f"no warning has the code {shown(text)}", hint)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

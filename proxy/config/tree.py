@@ -9,6 +9,8 @@ from proxy.errors import ConfigError, Problem
 type KeyPath = tuple[str | int, ...]
 type Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"] | None
 
+# So many are told; a file that has more is not a policy with mistakes, but something else.
+MOST_PROBLEMS = 100
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -107,7 +109,12 @@ def shown(text: str) -> str:
 
 
 def failure(problems: Sequence[Problem]) -> ConfigError:
-    """The error that carries the problems, at least one."""
+    """The error that carries the problems, at least one; of very many the first ones, and that there are more."""
     error = ConfigError(problems[0].message)
     error.problems = tuple(problems)
+    if len(problems) > MOST_PROBLEMS:
+        more = Problem(
+            "there are more problems from here on", "mend those above first", problems[MOST_PROBLEMS - 1].where
+        )
+        error.problems = (*problems[: MOST_PROBLEMS - 1], more)
     return error

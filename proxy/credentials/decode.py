@@ -1,6 +1,7 @@
 """Decoding: content codings (RFC 9110 section 8.4.1) undone piece by piece, so that compressed bodies can be scrubbed.
 
-Bounded whatever an upstream sends: at most a few MiB are in memory at once, and a bomb is cut off.
+Bounded whatever an upstream sends: at most a few MiB are in memory at once, made when they are asked for, and a bomb
+is cut off.
 """
 
 import zlib
@@ -13,8 +14,9 @@ import zstandard
 PIECE = 64 * 1024
 """The largest piece that a decoder yields, in bytes."""
 MAX_RATIO = 100
-FREE_OUTPUT = 1024 * 1024
-"""The output in bytes below which no ratio is too high."""
+"""The output in bytes that each byte of input allows."""
+FREE_OUTPUT = 64 * 1024 * 1024
+"""The output in bytes that is allowed beyond that. More is never saved up, whatever came before."""
 
 # RFC 9659: a zstd stream in HTTP needs no window larger than 8 MiB.
 _ZSTD_WINDOW = 8 * 1024 * 1024
@@ -26,7 +28,7 @@ class DecodeError(ValueError):
 
 
 class DecodeLimit(DecodeError):
-    """The stream grows out of all proportion: more than 64 MiB out, and more than 200 times what came in."""
+    """The stream grows out of all proportion: 64 MiB further than to a hundred times what came in meanwhile."""
 
 
 class _Codec(Protocol):
@@ -45,8 +47,8 @@ class Decoder:
     def __init__(self, name: str, codec: _Codec) -> None:
         self._name = name
         self._codec = codec
-        self._taken = 0
-        self._given = 0
+        self._begun = False
+        self._allowed = FREE_OUTPUT
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the decoded pieces of the next bytes, none empty or larger than 64 KiB.
@@ -56,23 +58,25 @@ class Decoder:
         try:
             for start in range(0, len(chunk), self._codec.step):
                 data = chunk[start : start + self._codec.step]
-                self._taken += len(data)
+                self._begun = True
+                self._allowed += MAX_RATIO * len(data)
                 for decoded in self._codec.decode(data):
                     yield from self._counted(decoded)
+                self._allowed = min(self._allowed, FREE_OUTPUT)
         except (zlib.error, brotli.error, zstandard.ZstdError):
             # Without the library's words: they can quote what the upstream sent.
             raise DecodeError(f"the {self._name} stream is broken") from None
 
     def finish(self) -> None:
         """Say that the body has ended. Raises `DecodeError` for a stream that has not; no bytes at all are a stream."""
-        if self._taken and not self._codec.complete:
+        if self._begun and not self._codec.complete:
             raise DecodeError(f"the {self._name} stream is cut short")
 
     def _counted(self, decoded: bytes) -> Iterator[bytes]:
         for start in range(0, len(decoded), PIECE):
             piece = decoded[start : start + PIECE]
-            self._given += len(piece)
-            if self._given > FREE_OUTPUT and self._given > MAX_RATIO * self._taken:
+            self._allowed -= len(piece)
+            if self._allowed < 0:
                 raise DecodeLimit(f"the {self._name} stream expands too far")
             yield piece
 

@@ -7,7 +7,11 @@ request pass when an addon raises, dials whatever a layer asks for, and reads wi
 import asyncio
 import contextlib
 import logging
+import select
+import socket
+import struct
 import time
+from asyncio.trsock import TransportSocket
 from collections import deque
 from typing import Any
 
@@ -19,8 +23,10 @@ from mitmproxy.utils import asyncio_utils
 
 from proxy import limits
 from proxy.dial import DialError, Grant
+from proxy.engine.http1 import CUT
 from proxy.engine.http2 import congested
 from proxy.engine.state import Services, attach, exchange_of
+from proxy.engine.stream import Pause
 from proxy.policy.reason import Reason
 from proxy.session import Session
 
@@ -28,6 +34,9 @@ log = structlog.get_logger("engine")
 
 # Where an exception leaves the stream a chance to refuse; everywhere else the connection is cut.
 _REFUSABLE = frozenset({"requestheaders", "http_connect", "responseheaders"})
+_ENDED = getattr(select, "POLLRDHUP", 0)  # Linux alone can tell it
+# Seconds that one read may take before its connection has to wait as long again.
+_LONG_TURN = 0.01
 
 
 class HookFailed(Exception):
@@ -49,9 +58,12 @@ class Handler(mode_servers.ProxyConnectionHandler):
         self.session = Session(client=_peer(self.client))
         self.services = services
         self._unsent: dict[connection.Connection, list[bytes]] = {}
+        self._spent = 0.0
+        self._lingering: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._dials = 0
         self._dialled = asyncio.Event()
         self._dialled.set()
+        self._pauses: dict[Pause, asyncio.Event] = {}  # set when it is over
         self.http2 = attach(self.client, self.session, services, self.run_hook)
 
     # --- hooks ---
@@ -68,27 +80,48 @@ class Handler(mode_servers.ProxyConnectionHandler):
                 method = getattr(addon, hook.name, None)
                 if method is not None and method(data) is not None:
                     raise TypeError("hooks are synchronous and return nothing")
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # A hook waits for nothing, so nobody cancelled it: that is a fault like any other.
             log.exception("hook failed", hook=hook.name, error=type(error).__name__)
             self._fail_closed(hook.name, data)
 
     def _fail_closed(self, name: str, data: object) -> None:
-        self.session.bar(Reason.POLICY_ERROR, "an internal error")
-        for exchange in self.session.open.values():
-            exchange.refuse(Reason.POLICY_ERROR, "an internal error")
+        if name == "next_layer" and not self.session.open:
+            self.session.new_exchange()  # for what the client has begun, so that its end is on record
+        self._refuse_all()
         judged = exchange_of(data) if isinstance(data, http.HTTPFlow) else None
         if judged is not None:
             judged.refuse(Reason.POLICY_ERROR, "an internal error")
         if name in _REFUSABLE:
             return
+        self._cut()
+        raise HookFailed(name)
+
+    def _refuse_all(self) -> None:
+        self.session.bar(Reason.POLICY_ERROR, "an internal error")
+        for exchange in self.session.open.values():
+            exchange.refuse(Reason.POLICY_ERROR, "an internal error")
+
+    def _cut(self) -> None:
         for exchange in self.session.open.values():
             exchange.end = exchange.end or "aborted"
         self.abort()
-        raise HookFailed(name)
 
     def enforce_deadline(self, now: float) -> None:
-        """Cut a client that has not finished what it began. `now` is `time.monotonic()`."""
+        """Cut a client that is overdue, or of which that cannot be said. `now` is `time.monotonic()`."""
+        try:
+            self._enforce_deadline(now)
+        except Exception as error:
+            log.exception("deadlines could not be enforced", error=type(error).__name__)
+            self._refuse_all()
+            self._cut()
+
+    def _enforce_deadline(self, now: float) -> None:
         self.services.gate.note_long(self.session, now)
+        if self.session.open and self._client_left():
+            self.services.gate.close(self.session)
+            self.abort()
+            return
         quiet = time.time() - self.timeout_watchdog.last_activity > limits.QUIET_TIME
         if (quiet and not self.session.open) or self.services.gate.outlived(self.session):
             self.abort()
@@ -102,33 +135,81 @@ class Handler(mode_servers.ProxyConnectionHandler):
         self.services.gate.finish(self.session, exchange, "aborted")
         self.abort()
 
+    def _client_left(self) -> bool:
+        io = self.transports.get(self.client)
+        writer: Any = None if io is None else io.writer
+        stalled = time.time() - self.timeout_watchdog.last_activity > limits.STALLED_TIME
+        return writer is not None and left(writer.get_extra_info("socket"), stalled=stalled)
+
     def abort(self) -> None:
         """Cut every transport of this client, now."""
+        for exchange in self.session.open.values():
+            if exchange.allowed:
+                exchange.end = exchange.end or "aborted"
         for io in list(self.transports.values()):
             if io.writer is not None:
                 io.writer.transport.abort()  # type: ignore[union-attr]
             if io.handler is not None:
                 io.handler.cancel("fail closed")
+        for writer in self._lingering.values():
+            writer.transport.abort()
+
+    # --- the end of a connection ---
+
+    async def handle_connection(self, connection: connection.Connection) -> None:
+        """Serve one connection to its end. What is written and not taken yet gets a while to go out, and no longer."""
+        writer = self.transports[connection].writer
+        assert isinstance(writer, asyncio.StreamWriter)
+        try:
+            await super().handle_connection(connection)
+        finally:
+            if _holds(writer):
+                task = asyncio.Task(_linger(writer), name="linger")
+                self._lingering[task] = writer
+                task.add_done_callback(self._lingering.pop)
+
+    def close_connection(self, connection: connection.Connection, half_close: bool = False) -> None:
+        """Close a connection, with a reset if a proper end would tell its peer that what it got is whole."""
+        writer = self.transports[connection].writer
+        if connection.error == CUT and isinstance(writer, asyncio.StreamWriter):
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        super().close_connection(connection, half_close)
+
+    async def lingered(self) -> None:
+        """Return once the sockets of this client are really closed, all of them."""
+        self.session.head_since = None
+        while self._lingering:
+            await asyncio.wait(self._lingering)
 
     # --- events ---
 
     async def server_event(self, event: events.Event) -> None:
         """Mirrors `ConnectionHandler.server_event`, with hooks run in place: no task, no await, no gap."""
+        if isinstance(event, events.ConnectionClosed):
+            self._note_reset(event.connection)
         async with self._server_event_lock:
             self.timeout_watchdog.register_activity()
+            started = time.monotonic()
             queue = deque((event,))
             try:
                 while queue:
                     for command in self.layer.handle_event(queue.popleft()):
                         self._obey(command, queue)
                 self._flush()
+                self._spent = time.monotonic() - started
             except HookFailed:
                 return
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 # The layers are in an unknown state: whatever they would do next must not happen.
                 log.exception("connection failed", error=type(error).__name__)
                 self.session.bar(Reason.POLICY_ERROR, "an internal error")
                 self.abort()
+
+    def _note_reset(self, closed: connection.Connection) -> None:
+        """To mitmproxy a reset is an end like any other, but what came before it need not be all."""
+        io = self.transports.get(closed)
+        if io is not None and isinstance(io.reader, asyncio.StreamReader) and io.reader.exception() is not None:
+            closed.error = "reset"
 
     def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:
         if isinstance(command, commands.SendData):
@@ -142,6 +223,8 @@ class Handler(mode_servers.ProxyConnectionHandler):
             task = asyncio.Task(self.open_connection(command), name="upstream")
             self.transports[command.connection] = server.ConnectionIO(handler=task)
         elif isinstance(command, commands.RequestWakeup):
+            if isinstance(command, Pause):
+                self._pauses[command] = asyncio.Event()
             self.wakeup_timer.add(asyncio_utils.create_task(self.wakeup(command), name="wakeup", keep_ref=False))
         elif isinstance(command, commands.ConnectionCommand) and command.connection not in self.transports:
             pass
@@ -156,8 +239,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
         while self._unsent:
             target, pieces = self._unsent.popitem()
             io = self.transports.get(target)
-            if io is not None and io.writer is not None and not io.writer.is_closing():
+            if io is None or io.writer is None:
+                continue
+            if not io.writer.is_closing():
                 io.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            elif io.handler is not None and not target.state & connection.ConnectionState.CAN_READ:
+                # A peer that had said all and only listened is gone; nobody reads from it and would notice.
+                io.handler.cancel("the peer is gone")
 
     def log(self, _message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
         """mitmproxy's own messages quote heads, paths and bytes, so none of them is kept."""
@@ -168,6 +256,8 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Mirrors `ConnectionHandler.open_connection`: only what a decision granted is dialled, and only as vetted."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limits.DIAL_TIME
         self._dials += 1
         self._dialled.clear()
         try:
@@ -179,12 +269,20 @@ class Handler(mode_servers.ProxyConnectionHandler):
         if not opened:
             return
         hook = server_hooks.ServerConnectionHookData(client=self.client, server=command.connection)
+        greeting = loop.call_at(until, self._end_unless_greeted, command.connection)
         try:
             await self.server_event(events.OpenConnectionCompleted(command, None))
             await self.handle_connection(command.connection)
         finally:
+            greeting.cancel()
             command.connection.timestamp_end = time.time()
             await self.handle_hook(server_hooks.ServerDisconnectedHook(hook))
+
+    def _end_unless_greeted(self, target: connection.Server) -> None:
+        """End a connection whose TLS handshake takes longer than a dial may; its layer says so to who waits for it."""
+        io = self.transports.get(target)
+        if target.tls and not target.tls_established and io is not None and io.handler is not None:
+            io.handler.cancel("the TLS handshake timed out")
 
     async def _dial(self, command: commands.OpenConnection) -> bool:
         target = command.connection
@@ -224,14 +322,29 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     # --- back-pressure ---
 
+    async def wakeup(self, request: commands.RequestWakeup) -> None:
+        if not isinstance(request, Pause):
+            await super().wakeup(request)
+            return
+        try:
+            await self.drain_writers()
+            await super().wakeup(request)
+        finally:
+            self._pauses.pop(request).set()
+
     async def drain_writers(self) -> None:
         """Wait before the next read: for slow writers, for a dial, for full HTTP/2 queues."""
+        if self._spent > _LONG_TURN:
+            # A read of the smallest frames is long work for all that a client has to send: the others go first.
+            await asyncio.sleep(self._spent)
         if any(io.writer is not None and _holds(io.writer) for io in self.transports.values()):
             await super().drain_writers()  # type: ignore[no-untyped-call]
-        if not self._dials and not self.http2:
+        if not self._dials and not self.http2 and not self._pauses:
             return
         task = asyncio.current_task()
         reading_from = next((conn for conn, io in self.transports.items() if io.handler is task), None)
+        while over := next((over for pause, over in self._pauses.items() if pause.upstream is reading_from), None):
+            await over.wait()
         if reading_from is self.client:
             await self._dialled.wait()
         # hyper-h2 has no event for a window that opens, so look again: soon at first, then less and less often.
@@ -245,6 +358,27 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
 def _holds(writer: Any) -> bool:
     return bool(writer.transport.get_write_buffer_size())
+
+
+def left(sock: socket.socket | TransportSocket, *, stalled: bool) -> bool:
+    """Whether the other side has gone; asyncio sees that only of sockets that it reads from at the time.
+
+    An end may stand behind bytes that are still to be read, so it counts if they are `stalled`; a reset always does.
+    """
+    if sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock, _ENDED)  # a reset is told in any case
+    told = sum(event for _, event in poll.poll(0))
+    return bool(told & (select.POLLERR | select.POLLHUP)) or (stalled and bool(told & _ENDED))
+
+
+async def _linger(writer: asyncio.StreamWriter) -> None:
+    try:
+        async with asyncio.timeout(limits.LINGER_TIME):
+            await writer.wait_closed()
+    except OSError:  # of which `TimeoutError` is one
+        writer.transport.abort()
 
 
 def _peer(client: connection.Client) -> str:

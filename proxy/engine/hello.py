@@ -1,6 +1,6 @@
 """The TLS hello of a client: gathered in bounds, read by mitmproxy's parser, judged by the gate."""
 
-from mitmproxy.proxy.layers.tls import parse_client_hello
+from mitmproxy.proxy.layers.tls import get_client_hello, parse_client_hello
 from mitmproxy.tls import ClientHello
 
 from proxy import limits
@@ -8,6 +8,7 @@ from proxy.gate import Gate
 from proxy.policy.host import Host, MalformedHost, parse_host
 from proxy.session import Session
 
+_CLIENT_HELLO = 0x01  # RFC 8446 section 4
 _SERVER_NAME = 0x0000  # RFC 6066
 _ENCRYPTED_HELLO = frozenset((0xFE0D, 0xFFCE))  # RFC 9849 encrypted_client_hello, and the older encrypted_server_name
 _RECORD_HEAD = 5
@@ -41,33 +42,50 @@ def hello_complete(data: bytes) -> bool:
         size = int.from_bytes(data[offset + 3 : offset + 5])
         body = data[offset + _RECORD_HEAD : offset + _RECORD_HEAD + size]
         head = (head + body)[:4] if len(head) < 4 else head
-        handshake += len(body)
+        if head and head[0] != _CLIENT_HELLO:
+            raise BadHello("not a ClientHello")
         if len(head) == 4:
             wanted = int.from_bytes(head[1:4]) + 4
-        if wanted is not None and handshake >= wanted:
+        if wanted is not None and handshake + size > wanted:
+            raise BadHello("something follows the TLS hello in its record")
+        handshake += len(body)
+        if wanted is not None and handshake == wanted:
             return True
         offset += _RECORD_HEAD + size
     return False
 
 
 def read_hello(data: bytes) -> ClientHello:
-    """Parse a complete ClientHello. Raises `BadHello`."""
+    """Parse a complete ClientHello. Raises `BadHello`, also for one that its peer could read in another way."""
     try:
-        hello = parse_client_hello(data)
+        hello, message = parse_client_hello(data), get_client_hello(data)
     except ValueError:
-        hello = None
-    if hello is None:
+        hello = message = None
+    if hello is None or message is None:
         raise BadHello("the TLS hello cannot be read")
+    if not _ends_with_extensions(message):
+        raise BadHello("the TLS hello goes on after its extensions")
     return hello
 
 
+def _ends_with_extensions(message: bytes) -> bool:
+    """Whether nothing follows the extensions, where mitmproxy's parser stops (RFC 8446 section 4.1.2)."""
+    at = 4 + 2 + 32  # head of the message, version, random
+    for width in (1, 2, 1, 2):  # session id, cipher suites, compression methods, extensions
+        if width == 2 and at == len(message):
+            return True  # without extensions
+        at += width + int.from_bytes(message[at : at + width])
+    return at == len(message)
+
+
 def judge_hello(gate: Gate, session: Session, hello: ClientHello) -> None:
-    """Let the gate compare the server name with the CONNECT target."""
+    """Let the gate compare the server name with the CONNECT target. Several extensions of that kind cannot be read."""
     extensions = [number for number, _ in hello.extensions]
+    count = extensions.count(_SERVER_NAME)
     gate.server_name(
         session,
-        hello.sni,
-        present=_SERVER_NAME in extensions,
+        hello.sni if count == 1 else None,
+        present=count > 0,
         encrypted=any(number in _ENCRYPTED_HELLO for number in extensions),
     )
 

@@ -2,6 +2,7 @@
 
 Restates parts of mitmproxy 12.2.3's `_http1.py` (see tests/engine/test_mirrored.py): heads have a limit, a malformed
 head becomes a refusal with an event, 1xx answers are skipped, trailers are dropped instead of crashing the connection.
+Requests may be pipelined, and a client that has said all (a half-closed connection) still gets its answers.
 """
 
 import re
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import h11
-from h11._readers import ChunkedReader
+from h11._readers import ChunkedReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
@@ -31,6 +32,9 @@ from proxy.engine.state import session_of
 from proxy.policy.reason import Reason
 
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n]")
+
+CUT = "cut"
+"""The error of a connection whose end must not look like a proper one."""
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 
@@ -82,27 +86,37 @@ class _Bounded(_http1.Http1Connection):
 
 
 class ClientSide(_Bounded, _http1.Http1Server):
-    """The connection to the client. `refuse` answers what is not a request."""
+    """The connection to the client. `refuse` answers what is not a request.
+
+    `due` says that a request may wait in what the client sent ahead. It is read once the event at hand has unwound,
+    when `Http` asks again: read at once, it would meet an upstream connection that has not yet ended the last one.
+    """
 
     def __init__(self, context: Context, refuse: Refuser) -> None:
         super().__init__(context)
         self.refuse = refuse
+        self.due = False
+        self.ending = False  # inside `mark_done`
+        self.said_all = False  # the client's half of the connection is closed
+        self.blank_lines = 0
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> layer.CommandGenerator[None]:
+        self.ending = True
+        yield from super().mark_done(request=request, response=response)
+        self.ending = False
+        self.due = self.request is None and (self.said_all or bool(self.buf))
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         """Mirrors `Http1Server.read_headers`."""
-        if isinstance(event, events.ConnectionClosed):
-            if bytes(self.buf).strip():
-                self.refuse(Reason.MALFORMED_REQUEST, "the connection ended inside the request head")
-            yield commands.CloseConnection(self.conn)
+        if self.ending:
             return
-        lines = self.buf.maybe_extract_lines()
-        if not lines:
-            session = session_of(self.context.client)
-            session.head_since = session.head_since or time.monotonic()
-            if len(self.buf) > limits.MAX_HEAD:
-                yield from self._refuse(Reason.LIMIT_EXCEEDED, "the request head is too large")
+        lines = self._lines() if isinstance(event, events.DataReceived) else None
+        if lines is None:
+            yield from self._no_head(ended=self.said_all or isinstance(event, events.ConnectionClosed))
             return
         try:
+            if not lines:
+                raise ValueError("empty lines without end")
             self.request = http1.read_request_head([bytes(line) for line in lines])
             size = http1.expected_http_body_size(self.request)
             if self.request.data.http_version not in _VERSIONS:
@@ -116,7 +130,34 @@ class ClientSide(_Bounded, _http1.Http1Server):
         self.state = self.read_body
         yield from self.state(event)
 
+    def _lines(self) -> list[bytearray] | None:
+        """The lines of the next head, which are none after too many empty ones; None while it is not whole."""
+        lines = self.buf.maybe_extract_lines()
+        while lines == [] and self.blank_lines < limits.MAX_BLANK_LINES:
+            # RFC 9112 section 2.2: some clients end a body with a line that is not part of it.
+            self.blank_lines += 1
+            lines = self.buf.maybe_extract_lines()
+        if lines:
+            self.blank_lines = 0
+        return lines
+
+    def _no_head(self, *, ended: bool) -> layer.CommandGenerator[None]:
+        begun = bytes(self.buf) not in (b"", b"\r")
+        if ended:
+            if begun:
+                self.refuse(Reason.MALFORMED_REQUEST, "the connection ended inside the request head")
+            yield commands.CloseConnection(self.conn)
+        elif begun:
+            session = session_of(self.context.client)
+            session.head_since = session.head_since or time.monotonic()
+            if len(self.buf) > limits.MAX_HEAD:
+                yield from self._refuse(Reason.LIMIT_EXCEEDED, "the request head is too large")
+
     def wait(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.ConnectionClosed) and self.conn.state & ConnectionState.CAN_WRITE:
+            # Nothing more will come, and what was asked is still to be answered.
+            self.said_all = True
+            return
         if isinstance(event, events.DataReceived) and len(self.buf) > limits.MAX_HEAD:
             yield commands.CloseConnection(self.conn)
             yield ReceiveHttp(
@@ -129,6 +170,10 @@ class ClientSide(_Bounded, _http1.Http1Server):
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         # The stream turns every error that can still be answered into a refusal; what is left is a broken connection.
         if isinstance(event, ResponseProtocolError):
+            if self.request is not None and self.response is not None:
+                if http1.expected_http_body_size(self.request, self.response) == -1:
+                    # The end of the connection would be that of the body.
+                    self.conn.error = CUT
             if self.conn.state & ConnectionState.CAN_WRITE:
                 yield commands.CloseConnection(self.conn)
             return
@@ -147,18 +192,25 @@ class UpstreamSide(_Bounded, _http1.Http1Client):
 
     def mark_done(self, *, request: bool = False, response: bool = False) -> layer.CommandGenerator[None]:
         yield from super().mark_done(request=request, response=response)
+        if self.stream_id is None:
+            self.interim = 0
         if self.response_done and not self.request_done and self.state == self.read_body:
             self.state = self._answered
+            if self.buf or not self.conn.state & ConnectionState.CAN_READ:
+                yield from self._fail("it takes no more")
 
     def _answered(self, event: events.Event) -> layer.CommandGenerator[None]:
         """The answer came before the request was whole; nothing more is due until it is."""
-        if isinstance(event, events.DataReceived):
-            yield from self._fail("the upstream sent more than its answer")
-        elif isinstance(event, events.ConnectionClosed):
-            assert self.stream_id is not None
-            yield commands.CloseConnection(self.conn)
-            yield ReceiveHttp(ResponseProtocolError(self.stream_id, "closed", ErrorCode.GENERIC_SERVER_ERROR))
-            self.state = self.done
+        if isinstance(event, events.DataReceived | events.ConnectionClosed):
+            yield from self._fail("it takes no more")
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        cut = isinstance(event, events.ConnectionClosed) and self.conn.error is not None
+        if cut and isinstance(self.body_reader, Http10Reader):
+            # Only a proper end tells that such a body is whole (RFC 9112 section 9.8).
+            yield from self._fail("cut inside a body that the end of the connection ends")
+            return
+        yield from super().read_body(event)
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         if isinstance(event, events.DataReceived):

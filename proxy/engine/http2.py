@@ -4,69 +4,88 @@ mitmproxy grants every peer an endless window and queues what cannot be sent. `c
 to stop reading from one connection while the others of the same client hold too much.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sized
 
 import h2.errors
 import h2.events
-import h2.exceptions
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import Http2Client, Http2Server, RequestData
-from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from mitmproxy.proxy.layers.http import ErrorCode, Http2Client, Http2Server, ReceiveHttp, RequestProtocolError
+from mitmproxy.proxy.layers.http._http2 import StreamState
 
 from proxy import limits
+from proxy.engine.http2_frames import Frames
+from proxy.engine.http2_upstream import UpstreamSide
 from proxy.policy.reason import Reason
 
 type Recorder = Callable[[Reason, str], object]
 """Records a request that never became one."""
 
 
-class _Merging(BufferedH2Connection):
-    """Hands on the data frames of one read as one piece for each stream: small frames must not cost a turn each."""
-
-    def receive_data(self, data: bytes) -> list[h2.events.Event]:
-        merged: list[h2.events.Event] = []
-        for event in super().receive_data(data):
-            last = merged[-1] if merged else None
-            if (
-                isinstance(event, h2.events.DataReceived)
-                and isinstance(last, h2.events.DataReceived)
-                and event.stream_id == last.stream_id
-            ):
-                pieces = last.__dict__.setdefault("outgate_pieces", [last.data])
-                pieces.append(event.data)
-                last.flow_controlled_length += event.flow_controlled_length
-                last.stream_ended = event.stream_ended
-            else:
-                merged.append(event)
-        for event in merged:
-            pieces = event.__dict__.pop("outgate_pieces", None)
-            if pieces is not None:
-                event.data = b"".join(pieces)  # type: ignore[attr-defined]
-        return merged
-
-
 class ClientSide(Http2Server):
-    """The HTTP/2 connection to the client. `record` notes what broke it."""
+    """The HTTP/2 connection to the client. `live` are the requests that run, `record` notes what never became one."""
 
-    def __init__(self, context: Context, record: Recorder) -> None:
+    def __init__(self, context: Context, record: Recorder, live: Sized) -> None:
         super().__init__(context)
-        self.h2_conn = _Merging(self.h2_conf)
+        self.h2_conn = Frames(self.h2_conf)
         self.record = record
-        self.resets = 0
-        self.requests = 0
+        self.live = live
+        self.resets: deque[float] = deque(maxlen=limits.MAX_HTTP2_RESETS)
+        self.missing: dict[int, int] = {}  # by stream, what its content-length still promises
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if isinstance(event, h2.events.RequestReceived):
-            self.requests += 1
+        if isinstance(event, h2.events.RequestReceived) and self._turned_down(event):
+            return False
+        if isinstance(event, h2.events.DataReceived) and event.stream_id in self.missing:
+            self.missing[event.stream_id] -= len(event.data)
+        elif isinstance(event, h2.events.StreamEnded) and self.missing.pop(event.stream_id, 0):
+            # `h2` counts data alone, and here trailers ended the body.
+            self._reset(event.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            self.streams.pop(event.stream_id, None)
+            message = "the body is not as long as it said"
+            yield ReceiveHttp(RequestProtocolError(event.stream_id, message, ErrorCode.GENERIC_CLIENT_ERROR))
+            return False
         elif isinstance(event, h2.events.StreamReset):
-            self.resets += 1
-            # A client may cancel now and then; one that resets most of what it starts is an attack (CVE-2023-44487).
-            if self.resets > limits.MAX_HTTP2_RESETS and self.resets * 2 > self.requests:
+            if self._too_many_resets():
                 yield from self._end(Reason.LIMIT_EXCEEDED, "too many streams were reset")
                 return True
+            self.missing.pop(event.stream_id, None)
+            # mitmproxy forgets a stream whose end and reset come together, and then ignores the reset.
+            self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
         return (yield from super().handle_h2_event(event))
+
+    def _turned_down(self, event: h2.events.RequestReceived) -> bool:
+        """Reset a request that must not begin, and record it. A number that is none is for the gate to refuse."""
+        lengths = [value for name, value in event.headers or () if name == b"content-length"]
+        length = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else 0
+        stream_id = event.stream_id
+        assert stream_id is not None
+        if len(self.live) >= limits.MAX_HTTP2_STREAMS:
+            # Those that `h2` counts are fewer: a reset stream is none to it, and may yet wait for a dial.
+            self.record(Reason.LIMIT_EXCEEDED, "too many requests at once")
+            self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+        elif length and event.stream_ended:
+            self.record(Reason.MALFORMED_REQUEST, "a content-length without a body")
+            self._reset(stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+        else:
+            if length:
+                self.missing[stream_id] = length
+            return False
+        return True
+
+    def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
+        if not self.is_closed(stream_id):
+            self.h2_conn.reset_stream(stream_id, code)
+
+    def _too_many_resets(self) -> bool:
+        """Note a reset. A client may cancel now and then; one that does little else is an attack (CVE-2023-44487)."""
+        now = time.monotonic()
+        full = len(self.resets) == limits.MAX_HTTP2_RESETS and now - self.resets[0] < limits.RESET_TIME
+        self.resets.append(now)
+        return full
 
     def protocol_error(
         self, message: str, error_code: int = h2.errors.ErrorCodes.PROTOCOL_ERROR
@@ -79,14 +98,9 @@ class ClientSide(Http2Server):
         yield from super().protocol_error(detail, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
 
-class UpstreamSide(Http2Client):
-    """The HTTP/2 connection to the upstream."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        merging = _Merging(self.h2_conf)
-        merging.local_settings = self.h2_conn.local_settings
-        self.h2_conn = merging
+def leaving(connections: Iterable[Http2Server | Http2Client], connection: Connection) -> bool:
+    """Whether an upstream takes no new request on a connection that is still open."""
+    return any(isinstance(each, UpstreamSide) and each.conn is connection and each.leaving for each in connections)
 
 
 def congested(connections: Iterable[Http2Server | Http2Client], reading_from: Connection | None) -> bool:
@@ -97,8 +111,6 @@ def congested(connections: Iterable[Http2Server | Http2Client], reading_from: Co
 
 def _unsent(connection: Http2Server | Http2Client) -> int:
     held = sum(len(chunk.data) for queue in connection.h2_conn.stream_buffers.values() for chunk in queue)
-    if isinstance(connection, Http2Client):
-        # Whole requests that wait for the upstream to allow another stream.
-        waiting = (event for events in connection.stream_queue.values() for event in events)
-        held += sum(len(event.data) for event in waiting if isinstance(event, RequestData))
+    if isinstance(connection, UpstreamSide):
+        held += connection.unsent()
     return held

@@ -3,7 +3,9 @@
 Restates the places where mitmproxy 12.2.3 picks its own classes (see tests/engine/test_mirrored.py).
 """
 
-from mitmproxy.connection import Server
+import contextlib
+
+from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer, tunnel
 from mitmproxy.proxy.context import Context
@@ -17,8 +19,9 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._base import HttpConnection
 from mitmproxy.proxy.layers.tls import TLSLayer
+from OpenSSL import SSL
 
-from proxy.engine import http1, http2
+from proxy.engine import http1, http2, http2_upstream
 from proxy.engine.hello import BadHello, hello_complete
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
@@ -86,6 +89,12 @@ class Gathering(TLSLayer):
 class UpstreamTls(Gathering, ServerTLSLayer):
     """TLS with the upstream."""
 
+    def receive_close(self) -> layer.CommandGenerator[None]:
+        if not self.tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            # RFC 8446 section 6.1: without its goodbye, what came may not be all. OpenSSL and curl say so too.
+            self.conn.error = "closed without close_notify"
+        yield from super().receive_close()
+
 
 class ClientTls(Gathering, ClientTLSLayer):
     """TLS with the client. The hello is gathered first: mitmproxy's parser starts over with every fragment."""
@@ -104,6 +113,20 @@ class ClientTls(Gathering, ClientTLSLayer):
         except BadHello as error:
             return False, str(error)
         return (yield from super().receive_handshake_data(bytes(self.hello)))
+
+    def receive_close(self) -> layer.CommandGenerator[None]:
+        """Mirrors `TLSLayer.receive_close`: after close_notify a client may still listen, after a FIN none does."""
+        self.conn.state = ConnectionState.CLOSED
+        yield from self.event_to_child(events.ConnectionClosed(self.conn))
+
+    def send_close(self, command: commands.CloseConnection) -> layer.CommandGenerator[None]:
+        """Say goodbye, as mitmproxy does not: to a body that the connection ends, that alone is its end."""
+        yield from self._send_gathered()
+        if self.tunnel_state is tunnel.TunnelState.OPEN and self.conn.error != http1.CUT:
+            with contextlib.suppress(SSL.Error):
+                self.tls.shutdown()
+            yield from self.tls_interact()
+        yield from super().send_close(command)
 
     def on_handshake_error(self, err: str) -> layer.CommandGenerator[None]:
         session, gate = session_of(self.context.client), services_of(self.context.client).gate
@@ -155,12 +178,22 @@ class Http(HttpLayer):
         """Mirrors `HttpLayer._handle_event` for `Start`: an entry that is there already is kept by it."""
         if isinstance(event, events.Start):
             self.connections[self.context.client] = self._client_side()
+        elif isinstance(event, events.ConnectionEvent) and event.connection not in self.connections:
+            # The last word of a connection that we closed ourselves, and have forgotten since.
+            if event.connection is not self.context.server:
+                return
         yield from super()._handle_event(event)
+        client_side = self.connections[self.context.client]
+        while isinstance(client_side, http1.ClientSide) and client_side.due:
+            client_side.due = False
+            yield from self.event_to_child(client_side, events.DataReceived(self.context.client, b""))
 
     def _client_side(self) -> HttpConnection:
         context = self.context.fork()
         if self.context.client.alpn == b"h2":
-            connection = http2.ClientSide(context, lambda reason, detail: refusal_bytes(self.context, reason, detail))
+            connection = http2.ClientSide(
+                context, lambda reason, detail: refusal_bytes(self.context, reason, detail), self.streams
+            )
             http2_of(self.context.client).append(connection)
             return connection
         return http1.ClientSide(context, lambda reason, detail: refusal_bytes(self.context, reason, detail))
@@ -179,7 +212,8 @@ class Http(HttpLayer):
                 self.waiting_for_establishment[connection].append(event)
                 return
             http2_to_http1 = self.context.client.alpn == b"h2" and connection.alpn != b"h2"
-            if connection.connected and not http2_to_http1:
+            leaving = http2.leaving(http2_of(self.context.client), connection)
+            if connection.connected and not http2_to_http1 and not leaving:
                 stream = self.command_sources.pop(event)
                 yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (connection, None)))
                 return
@@ -216,7 +250,7 @@ class Client(layer.Layer):
         if not error:
             child: HttpConnection
             if self.context.server.alpn == b"h2":
-                child = http2.UpstreamSide(self.context)
+                child = http2_upstream.UpstreamSide(self.context)
                 http2_of(self.context.client).append(child)
             else:
                 child = http1.UpstreamSide(self.context)

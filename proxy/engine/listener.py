@@ -52,6 +52,8 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         handler.layer = self.make_top_layer(handler.layer.context)
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()
+            # Counted until its socket is closed: a client that reads nothing keeps it long after its last answer.
+            await handler.lingered()
 
 
 async def enforce_deadlines(manager: mode_servers.ServerManager) -> None:

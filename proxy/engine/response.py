@@ -5,7 +5,7 @@ import time
 from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 
-from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, returned
+from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, returned
 from proxy.engine.state import exchange_of, mask_of
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
@@ -24,7 +24,8 @@ def judge_response(flow: http.HTTPFlow) -> None:
         return
     upgrade = response.status_code == 101
     codings = [value.strip().lower() for value in response.headers.get_all("transfer-encoding")]
-    if codings not in ([], ["chunked"]) or not (upgrade or 200 <= response.status_code <= 599):
+    legible = not has_line_breaks(response.headers.fields)
+    if not legible or codings not in ([], ["chunked"]) or not (upgrade or 200 <= response.status_code <= 599):
         exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream's response head is malformed")
         return
     if upgrade and not _wanted(exchange, flow.request, response):
@@ -49,9 +50,7 @@ def _prepare(flow: http.HTTPFlow, exchange: Exchange, response: http.Response, *
     except Undecodable as error:
         exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, str(error))
         return
-    # Nothing to decode where there is no body: HEAD, 204 and 304 keep the headers of the whole answer.
-    if body.decodes and _has_body(flow.request, response):
-        _reframe(flow.request, response)
+    _frame(flow.request, response, decoded=body.decodes)
     # mitmproxy calls this with each chunk, and with b"" at the end; an empty chunk of ours would end a body early.
     response.stream = lambda chunk: body.feed(chunk) if chunk else body.flush()
 
@@ -64,9 +63,23 @@ def _has_body(request: http.Request, response: http.Response) -> bool:
     return request.method != "HEAD" and response.status_code not in (204, 304) and response.status_code >= 200
 
 
-def _reframe(request: http.Request, response: http.Response) -> None:
-    """Frame a body whose length changes on the way: chunked where the client's version has it."""
-    for name in ("content-encoding", "content-length", "transfer-encoding"):
-        response.headers.pop(name, None)
-    if request.http_version == "HTTP/1.1":
-        response.headers["transfer-encoding"] = "chunked"
+def _frame(request: http.Request, response: http.Response, *, decoded: bool) -> None:
+    """Frame the answer for its client: a body is as long as it says, else chunked where the client's version has that.
+
+    How the upstream framed it is between the two of us (RFC 9112 section 6.1).
+    """
+    headers = response.headers
+    if not _has_body(request, response):
+        # Nothing to decode: HEAD, 204 and 304 keep the headers of the whole answer.
+        headers.pop("transfer-encoding", None)
+        return
+    if decoded:
+        headers.pop("content-encoding", None)
+    if decoded or "transfer-encoding" in headers:
+        headers.pop("content-length", None)
+    if request.http_version != "HTTP/1.1":
+        headers.pop("transfer-encoding", None)
+    elif "content-length" not in headers:
+        headers["transfer-encoding"] = "chunked"
+        if response.http_version == "HTTP/1.0":
+            response.http_version = "HTTP/1.1"

@@ -5,8 +5,14 @@ the policy has spoken (see tests/engine/test_mirrored.py). What may happen is al
 `Exchange`: a flow without one, or one that is not allowed, goes nowhere.
 """
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
 from mitmproxy import http
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
@@ -31,9 +37,11 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from proxy import limits
+from proxy.credentials.decode import DecodeError
 from proxy.credentials.scrub import Mask, Scrubber
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
+from proxy.engine.http2_upstream import Departure
 from proxy.engine.state import (
     Services,
     attach_exchange,
@@ -51,13 +59,33 @@ from proxy.policy.reason import Reason
 from proxy.refusal import refuse
 from proxy.session import Session
 
+type BodyStream = Callable[[bytes], Iterable[bytes]]
+"""What `judge_response` has a body pass."""
+
+
+class Pause(commands.RequestWakeup):
+    """Go on with an answer when the client has taken what it was sent; until then nothing is read of the upstream."""
+
+    def __init__(self, upstream: Connection) -> None:
+        super().__init__(0)
+        self.upstream = upstream
+
 
 class Stream(HttpStream):
-    """An HTTP stream that obeys its exchange."""
+    """An HTTP stream that obeys its exchange.
+
+    `pieces` is what is left of the first event in `arrived`, while the client takes what came before.
+    """
 
     discarded = 0
     answered = False
+    ended = False
     mask: Mask | None = None
+
+    def __init__(self, context: Context, stream_id: int) -> None:
+        super().__init__(context, stream_id)
+        self.arrived: deque[events.Event] = deque()
+        self.pieces: Iterator[bytes] | None = None
 
     @property
     def services(self) -> Services:
@@ -79,7 +107,8 @@ class Stream(HttpStream):
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Runs hooks in place. A command would pause this layer and come back through all the layers above it."""
         run_hook = hooks_of(self.context.client)
-        made, reply = super()._handle_event(event), None
+        woken = isinstance(event, events.Wakeup)
+        made, reply = (self._wake(event) if woken else super()._handle_event(event)), None
         while True:
             try:
                 command = made.send(reply)
@@ -130,7 +159,7 @@ class Stream(HttpStream):
             interim.headers.clear()
             yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)
         self.exchange.sent = True
-        yield SendHttp(RequestHeaders(self.stream_id, request, end_stream), self.context.server)
+        yield SendHttp(Departure(self.stream_id, request, end_stream, exchange=self.exchange), self.context.server)
         self.flow.request.stream = self._count_out
         self.client_state = self.state_stream_request_body
         self.server_state = self.state_wait_for_response_headers
@@ -190,14 +219,61 @@ class Stream(HttpStream):
             yield from self.start_response_stream()
 
     def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.state_stream_response_body`; what one read decodes to goes out in portions."""
+        if not isinstance(event, events.Wakeup):
+            self.arrived.append(event)
+            if self.pieces is not None:
+                return
+        try:
+            while self.arrived:
+                if not (yield from self._pass_on(self.arrived[0])):
+                    yield Pause(self.context.server)
+                    return
+                self.arrived.popleft()
+        except DecodeError as error:
+            self.exchange.detail = str(error)
+            yield SendHttp(RequestProtocolError(self.stream_id, "broken", ErrorCode.CANCEL), self.context.server)
+            broken = ResponseProtocolError(self.stream_id, "broken", ErrorCode.GENERIC_SERVER_ERROR)
+            yield from self.handle_protocol_error(broken)
+
+    def _wake(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if self.server_state == self.state_stream_response_body:  # else the exchange ended meanwhile
+            yield from self.state_stream_response_body(event)
+
+    def _pass_on(self, event: events.Event) -> layer.CommandGenerator[bool]:
+        """Hand on one event of the answer; false after a portion of what it decodes to."""
         if isinstance(event, ResponseTrailers):
             event = ResponseTrailers(event.stream_id, clean_trailers(event.trailers, self.mask))
-        yield from super().state_stream_response_body(event)
+        if not isinstance(event, ResponseData):
+            yield from super().state_stream_response_body(event)
+            return True
+        if self.pieces is None:
+            assert self.flow.response is not None
+            self.pieces = iter(cast(BodyStream, self.flow.response.stream)(event.data))
+        passed = 0
+        for piece in self.pieces:
+            yield SendHttp(ResponseData(self.stream_id, piece), self.context.client)
+            passed += len(piece)
+            if passed >= limits.MAX_PORTION:
+                return False
+        self.pieces = None
+        return True
 
     def state_consume_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, ResponseTrailers):
             event = ResponseTrailers(event.stream_id, clean_trailers(event.trailers, self.mask))
         yield from super().state_consume_response_body(event)
+
+    def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
+        """Send the end of a whole answer, even if its request is still on its way: its client may wait for it."""
+        yield from super().send_response(already_streamed)
+        if self.server_state == self.state_done and self.client_state != self.state_done:
+            yield from self._end_response()
+
+    def _end_response(self) -> layer.CommandGenerator[None]:
+        if not self.ended:
+            self.ended = True
+            yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
@@ -206,9 +282,23 @@ class Stream(HttpStream):
         if upstream_failed and not self.answered and self.server_state == self.state_wait_for_response_headers:
             yield from self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
             return
+        if self.server_state == self.state_done and self.client_state == self.state_stream_request_body:
+            yield from self._abandon_request(event)
+            return
         if exchange_of(self.flow) is not None:
             self.exchange.end = self.exchange.end or ("upstream_closed" if upstream_failed else "client_closed")
         yield from super().handle_protocol_error(event)
+
+    def _abandon_request(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
+        """The answer is whole, and one side gives up the rest of the request. An upstream may: RFC 9113 section 8.1."""
+        self.flow.live = False
+        self.client_state = self.server_state = self.state_errored
+        if isinstance(event, ResponseProtocolError):
+            self.services.gate.finish(self.session, self.exchange, "complete")
+            return
+        self.services.gate.finish(self.session, self.exchange, "client_closed")
+        yield SendHttp(event, self.context.server)
+        yield DropStream(self.stream_id)
 
     def flow_done(self) -> layer.CommandGenerator[None]:
         """Mirrors `HttpStream.flow_done`: after 101 the frames are relayed as they are, so nothing piles up."""
@@ -218,7 +308,7 @@ class Stream(HttpStream):
             # Both directions are done. An upload that goes on after its answer is part of the exchange.
             self.services.gate.finish(self.session, self.exchange, "complete")
             yield DropStream(self.stream_id)
-            yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+            yield from self._end_response()
             return
         self.child_layer = Tunnel(self.context, self.exchange, None if self.mask is None else Scrubber(self.mask))
         self._handle_event = self.passthrough  # type: ignore[method-assign]
@@ -290,6 +380,17 @@ class Stream(HttpStream):
                 return
         self.child_layer = None
         yield from self._refuse_connect(exchange)
+
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Mirrors `HttpStream.passthrough`, but half of a connection of a tunnel can be closed."""
+        if not isinstance(self.child_layer, Tunnel) or self.flow.request.method != "CONNECT":
+            yield from super().passthrough(event)
+            return
+        if isinstance(event, RequestData):
+            event = events.DataReceived(self.context.client, event.data)
+        elif isinstance(event, RequestEndOfMessage):
+            event = events.ConnectionClosed(self.context.client)
+        yield from self.child_layer.handle_event(event)
 
     def _refuse_connect(self, exchange: Exchange) -> layer.CommandGenerator[None]:
         self.flow.response = to_flow_response(refuse(exchange, connect=True))

@@ -14,39 +14,50 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from proxy import ca, limits, logs, terminal
 from proxy.audit import sink
-from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine.certificates import ClientContexts, UpstreamContext
+from proxy.engine.reload import Reloader
 from proxy.engine.state import Services
+from proxy.engine.watchdog import START_TIME, Watchdog
 from proxy.errors import ConfigError, OutgateError
 from proxy.gate import Gate
 from proxy.identity import Keys, load_or_create_keys, parse_proxy_authorization, verify
 from proxy.policy.rules import Policy
 from proxy.ready import Ready, ReadyPolicy, write_ready
-from proxy.settings import Settings, default_state, tokens_required
+from proxy.serving import Serving
+from proxy.settings import Settings, default_state
 from proxy.state import StateDir, open_state, serving
+from proxy.watch import POLL_TIME, Snapshot, Watch
 
 log = structlog.get_logger("supervisor")
 
 _PR_SET_DUMPABLE = 4
-_START_TIME = 60.0  # seconds for the workers to accept
+_PIPE_SIZE = 1 << 16  # bytes, one for each signal: all that can wait, so that none hides behind others
 _RESTART_PAUSE = 1.0  # seconds between a worker's death and the next one, if it died young
+_FLUSH_TIME = 2.0  # seconds that a worker tries to write its last events
+_EVENTS_LEFT = 74  # the exit status of a worker that could not, and that of the proxy (EX_IOERR of sysexits.h)
 
 
-def serve(settings: Settings, policies: Sequence[Policy]) -> int:
-    """Run the proxy until SIGTERM or SIGINT; returns 0. Raises `ConfigError` for what is wrong at the start."""
+def serve(settings: Settings, policies: Sequence[Policy], seen: Snapshot) -> int:
+    """Run the proxy until SIGTERM or SIGINT; returns the exit status: 0, or 74 if events are not in the audit log.
+
+    Raises `ConfigError` for what is wrong at the start.
+
+    `seen` is the state of the policy files before they were read; changes from there on are reloaded.
+    """
     logs.configure()
     protect_process()
     state = open_state(settings.state)
     with serving(state):
-        return _Supervisor(settings, {policy.name: policy for policy in policies}, state).run()
+        return _Supervisor(settings, policies, seen, state).run()
 
 
 def protect_process() -> None:
@@ -60,21 +71,37 @@ def protect_process() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    number: int
+    control: socket.socket
+    watchdog: Watchdog
+    started: float = field(default_factory=time.monotonic)
+
+
 class _Supervisor:
-    def __init__(self, settings: Settings, policies: Mapping[str, Policy], state: StateDir) -> None:
+    def __init__(self, settings: Settings, policies: Sequence[Policy], seen: Snapshot, state: StateDir) -> None:
         self.settings = settings
-        self.policies = policies
         self.state = state
-        self.workers: dict[int, tuple[int, float]] = {}  # pid -> (number, when it was started)
+        self.workers: dict[int, _Worker] = {}  # by process id
+        self.vacant: list[int] = []  # numbers of workers that ended and have no successor yet
+        self.status = 0
+        self.hangup = False  # SIGHUP came, and was not answered yet
+        self.unsaid = False  # the ready file does not say yet what holds
         self.authority = ca.load_or_create(state)
         self.keys = load_or_create_keys(state)
-        self.secrets = {name: SecretStore(policy.credentials, os.environ) for name, policy in policies.items()}
-        for store in self.secrets.values():
-            store.load_all()
+        served = Serving.read(policies, os.environ)
         self.upstream = UpstreamContext(settings.upstream_ca)
-        self.tokens = tokens_required(settings, len(policies))
         self._check_audit()
         self.listening = _listen(settings)
+        self.reloader = Reloader(settings, served, Watch(settings.policy, seen), state.audit, self._controls)
+
+    @property
+    def policies(self) -> list[Policy]:
+        return [*self.reloader.serving.policies.values()]
+
+    def _controls(self) -> dict[int, socket.socket]:
+        return {pid: worker.control for pid, worker in self.workers.items()}
 
     def run(self) -> int:
         ready_read, self.ready = os.pipe()
@@ -83,61 +110,77 @@ class _Supervisor:
         for fd in (stop_read, stop_write):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(stop_write)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        self.terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
         self.close_in_child = (ready_read, self.alive, stop_read, stop_write)
         try:
             for number in range(self.settings.workers):
                 self._fork(number)
-            if not self._wait_ready(ready_read, stop_read):
-                return 0
-            self._announce()
-            self._watch(stop_read)
+            if self._wait_ready(ready_read, stop_read):
+                self._announce()
+                self._watch(stop_read)
         finally:
             self._stop()
-        return 0
+        return self.status
 
     def _check_audit(self) -> None:
-        """Open every audit file once, and end what an earlier run left in flight."""
-        for number in range(self.settings.workers):
-            sink.AuditSink(self.state.audit, number).close()
+        """End what an earlier run left in flight, and open every audit file once."""
         for journal in sorted(self.state.audit.glob("worker-*.journal")):
-            left = sink.recover(self.state.audit, int(journal.stem.removeprefix("worker-")))
+            try:
+                left = sink.recover(self.state.audit, int(journal.stem.removeprefix("worker-")))
+            except sink.AuditUnavailable as error:
+                raise ConfigError(
+                    f"cannot write to the audit log: {error}", "make room for it, or name another folder with --state"
+                ) from error
             if left:
                 log.warning("exchanges of an earlier run were ended in the audit log", exchanges=left)
+        for number in range(self.settings.workers):
+            sink.AuditSink(self.state.audit, number).close()
 
     # --- workers ---
 
     def _fork(self, number: int) -> None:
-        pid = os.fork()
+        ours, control = socket.socketpair()
+        watchdog = Watchdog()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            control.close()
+            raise
         if pid:
-            self.workers[pid] = (number, time.monotonic())
+            control.close()
+            self.workers[pid] = _Worker(number, ours, watchdog)
             return
         status = 70
         try:
             signal.set_wakeup_fd(-1)
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(signum, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's to say what follows from it
             for fd in self.close_in_child:
                 os.close(fd)
-            self._work(number)
-            status = 0
+            for each in (ours, *self._controls().values()):
+                each.close()
+            status = self._work(number, control, watchdog)
         except Exception as error:
             log.exception("worker failed", error=type(error).__name__)
         finally:
             os._exit(status)
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, control: socket.socket, watchdog: Watchdog) -> int:
         from proxy.engine import worker
 
         protect_process()
+        # What the last worker of this number left, and nobody could write, is written before anything is forwarded.
+        audit = sink.AuditSink(self.state.audit, number)
         gate = Gate(
-            policies=self.policies,
-            secrets=self.secrets,
+            serving=self.reloader.serving,
             placeholder_key=self.keys.placeholders,
-            audit=sink.AuditSink(self.state.audit, number),
+            audit=audit,
             authenticate=_authenticator(self.keys),
-            tokens_required=self.tokens,
+            tokens_required=self.reloader.tokens,
         )
         services = Services(
             gate=gate,
@@ -145,10 +188,11 @@ class _Supervisor:
             client_contexts=ClientContexts(self.authority),
             upstream_context=self.upstream,
         )
-        worker.run(services, self.listening, self.ready, self.parent)
+        worker.run(services, self.listening, worker.Ties(self.ready, self.parent, control, watchdog.pulse))
+        return _EVENTS_LEFT if audit.close(_FLUSH_TIME) else 0
 
     def _reap(self) -> None:
-        """Take note of workers that ended, record what they left in flight, and start others in their place."""
+        """Take note of workers that ended, and record what they left in flight."""
         while self.workers:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -158,19 +202,38 @@ class _Supervisor:
                 return
             if pid not in self.workers:  # as the first process of a container we inherit orphans
                 continue
-            number, started = self.workers.pop(pid)
-            left = sink.recover(self.state.audit, number)
-            log.error("worker ended; starting another", worker=number, status=status, unfinished=left)
-            if time.monotonic() - started < _RESTART_PAUSE:
+            worker = self.workers.pop(pid)
+            worker.control.close()
+            self.vacant.append(worker.number)
+            left = self._recover(worker.number)
+            log.error("worker ended; starting another", worker=worker.number, status=status, unfinished=left)
+            if time.monotonic() - worker.started < _RESTART_PAUSE:
                 time.sleep(_RESTART_PAUSE)
-            self._fork(number)
+
+    def _recover(self, number: int) -> int | None:
+        """Record what a dead worker left in flight; how much that was, None if the log cannot be written now."""
+        try:
+            return sink.recover(self.state.audit, number)
+        except sink.AuditUnavailable as error:
+            log.error("exchanges of a worker that ended are in its journal alone", worker=number, error=str(error))  # noqa: TRY400 - a full disk is no bug
+            return None
+
+    def _fill(self) -> None:
+        """Start workers in the place of those that ended."""
+        while self.vacant:
+            try:
+                self._fork(self.vacant[0])
+            except OSError as error:
+                log.error("a worker could not be started yet", worker=self.vacant[0], error=str(error))  # noqa: TRY400 - the machine is short of something
+                return
+            del self.vacant[0]
 
     # --- the life of the proxy ---
 
     def _wait_ready(self, ready: int, stop: int) -> bool:
         """Wait until every worker accepts. False if a signal to stop came first."""
         waiting = self.settings.workers
-        deadline = time.monotonic() + _START_TIME
+        deadline = time.monotonic() + START_TIME
         while waiting:
             readable, _, _ = select.select([ready, stop], [], [], max(0.0, deadline - time.monotonic()))
             if ready in readable:
@@ -188,12 +251,51 @@ class _Supervisor:
     def _watch(self, stop: int) -> None:
         while not self._stopping(stop):
             self._reap()
-            select.select([stop], [], [])
+            self._fill()
+            self._look()
+            self._end_hung()
+            select.select([stop], [], [], POLL_TIME)
+
+    def _look(self) -> None:
+        """Reload what changed, or what SIGHUP asks for."""
+        asked, self.hangup = self.hangup, False
+        before = self.reloader.serving
+        try:
+            changed, lost = self.reloader.look(asked=asked)
+        except Exception as error:
+            log.exception("reload failed", error=type(error).__name__)
+            changed, lost = True, set() if self.reloader.serving is before else set(self.workers)
+        for pid in lost:
+            log.error("a worker did not take the new policies; it is replaced", worker=self.workers[pid].number)
+            _end(pid)
+        if changed or self.unsaid:
+            self.unsaid = not self._rewrite_ready(quiet=not changed)
+
+    def _rewrite_ready(self, *, quiet: bool) -> bool:
+        """Write the ready file again; false if that must be tried again."""
+        try:
+            self._write_ready()
+        except (OutgateError, OSError) as error:
+            if not quiet:
+                log.error("the ready file could not be written yet", error=str(error))  # noqa: TRY400 - a full disk is no bug
+            return False
+        return True
+
+    def _end_hung(self) -> None:
+        """End workers that do not turn any more: what they hold would wait for ever."""
+        now = time.monotonic()
+        for pid, worker in self.workers.items():
+            if worker.watchdog.hangs(now):
+                log.error("a worker hangs; it is replaced", worker=worker.number)
+                _end(pid)
 
     def _stopping(self, stop: int) -> bool:
         with contextlib.suppress(BlockingIOError):
-            received = os.read(stop, 64)
-            return bool({signal.SIGTERM, signal.SIGINT} & set(received))
+            received = set(os.read(stop, _PIPE_SIZE))
+            self.hangup = self.hangup or signal.SIGHUP in received
+            # A terminal that is closed sends the same signal as an operator who wants a reload.
+            gone = self.hangup and self.terminal and not _has_terminal()
+            return gone or bool({signal.SIGTERM, signal.SIGINT} & received)
         return False
 
     def _stop(self) -> None:
@@ -202,33 +304,43 @@ class _Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + limits.DRAIN_TIME + 5
-        for pid, (number, _) in self.workers.items():
-            while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        for pid, worker in self.workers.items():
+            while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.01)
-            sink.recover(self.state.audit, number)
+            unwritten = os.waitstatus_to_exitcode(ended[1]) == _EVENTS_LEFT
+            if self._recover(worker.number) is None or unwritten:
+                self.status = _EVENTS_LEFT
+        for number in self.vacant:
+            if self._recover(number) is None:
+                self.status = _EVENTS_LEFT
         with contextlib.suppress(OSError):
             self.state.ready.unlink(missing_ok=True)
             if self.settings.ready_file is not None:
                 self.settings.ready_file.unlink(missing_ok=True)
 
     def _announce(self) -> None:
-        host, port = self.listening.getsockname()[:2]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        policies = tuple(
-            ReadyPolicy(policy.name, policy.digest, str(Path(policy.source).absolute()))
-            for policy in self.policies.values()
+        self._write_ready()
+        named = ", ".join(f"{policy.name} ({policy.digest[:12]})" for policy in self.policies)
+        terminal.say(
+            f"outgate listens on {self._address()} · policy {named} · CA {self.state.ca_cert}"
+            f' · clients: eval "$({self._env_command()})"'
         )
-        ready = Ready(address, str(self.state.ca_cert), policies, os.getpid(), self.tokens)
+
+    def _write_ready(self) -> None:
+        policies = tuple(
+            ReadyPolicy(policy.name, policy.digest, str(Path(policy.source).absolute())) for policy in self.policies
+        )
+        status = self.reloader.status
+        ready = Ready(self._address(), str(self.state.ca_cert), policies, os.getpid(), self.reloader.tokens, status)
         for path in (self.state.ready, self.settings.ready_file):
             if path is not None:
                 write_ready(path, ready)
-        named = ", ".join(f"{policy.name} ({policy.digest[:12]})" for policy in self.policies.values())
-        terminal.say(
-            f"outgate listens on {address} · policy {named} · CA {self.state.ca_cert}"
-            f' · clients: eval "$({self._env_command()})"'
-        )
+
+    def _address(self) -> str:
+        host, port = self.listening.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _env_command(self) -> str:
         """The command that prints a sandbox's environment, with the options that it needs here."""
@@ -257,6 +369,21 @@ def _listen(settings: Settings) -> socket.socket:
             "choose another address with --listen HOST:PORT; port 0 picks a free one",
         ) from None
     return listening
+
+
+def _end(pid: int) -> None:
+    """End a process, whatever it does or if it is stopped."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _authenticator(keys: Keys) -> Callable[[Sequence[bytes]], tuple[str, str, float]]:

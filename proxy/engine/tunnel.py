@@ -1,8 +1,12 @@
 """A relay of bytes: a tunnel that a rule opens, or the frames of a WebSocket. Counts, scrubs, holds nothing back.
 
-The first bytes of a tunnel are judged if they are a TLS hello: its server name must be the tunnel's host.
+The first bytes of a tunnel are judged if they are a TLS hello: its server name must be the tunnel's host. A client
+has no longer for them than for a head, unless its server speaks first.
 """
 
+import time
+
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 
@@ -14,7 +18,7 @@ from proxy.policy.reason import Reason
 
 
 class Tunnel(layer.Layer):
-    """Relays between client and server until one of them closes; then the exchange is recorded."""
+    """Relays between client and server until both have said all, or one is gone; then the exchange is recorded."""
 
     def __init__(self, context: Context, exchange: Exchange, scrubber: Scrubber | None = None) -> None:
         super().__init__(context)
@@ -25,25 +29,32 @@ class Tunnel(layer.Layer):
         self.closed = False
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.DataReceived) and not self.closed:
+        if isinstance(event, events.Start) and not self.judged:
+            session_of(self.context.client).head_since = time.monotonic()
+        elif isinstance(event, events.DataReceived) and not self.closed:
             if event.connection == self.context.client:
                 yield from self._from_client(event.data)
             else:
                 yield from self._from_server(event.data)
         elif isinstance(event, events.ConnectionClosed) and not self.closed:
-            yield from self._close("client_closed" if event.connection == self.context.client else "upstream_closed")
+            yield from self._ended(event.connection)
 
     def _from_client(self, data: bytes) -> layer.CommandGenerator[None]:
         if not self.judged:
+            session = session_of(self.context.client)
+            session.head_since = session.head_since or time.monotonic()
             self.hello += data
             if not (yield from self._judge()):
                 return
+            session.head_since = None
             data = bytes(self.hello)
         self.exchange.bytes_out += len(data)
         yield commands.SendData(self.context.server, data)
 
     def _from_server(self, data: bytes) -> layer.CommandGenerator[None]:
         self.exchange.bytes_in += len(data)
+        if not self.judged and not self.hello:
+            session_of(self.context.client).head_since = None
         pieces = [data] if self.scrubber is None else self.scrubber.feed(data)
         for piece in pieces:
             yield commands.SendData(self.context.client, piece)
@@ -64,6 +75,19 @@ class Tunnel(layer.Layer):
             return False
         self.judged = True
         return True
+
+    def _ended(self, connection: Connection) -> layer.CommandGenerator[None]:
+        """One side has said all. In a tunnel the other may go on; a WebSocket ends as a whole."""
+        from_client = connection == self.context.client
+        end = "client_closed" if from_client else "upstream_closed"
+        other = self.context.server if from_client else self.context.client
+        listens = connection.state & ConnectionState.CAN_WRITE and connection.error is None
+        judged = self.judged or not self.hello
+        if self.exchange.tunnel and judged and listens and other.state & ConnectionState.CAN_READ:
+            self.exchange.end = end
+            yield commands.CloseTcpConnection(other, half_close=True)
+        else:
+            yield from self._close(end)
 
     def _close(self, end: str) -> layer.CommandGenerator[None]:
         self.closed = True

@@ -6,62 +6,90 @@ import gc
 import os
 import signal
 import socket
+from dataclasses import dataclass
 
 import structlog
-from mitmproxy import http, master, options
-from mitmproxy.addons import proxyserver
+from mitmproxy import http, options
 
 import addons
 from proxy import limits, logs
+from proxy.engine.control import follow
 from proxy.engine.handler import Handler
+from proxy.engine.lean import Master, Proxyserver
 from proxy.engine.listener import Listener, enforce_deadlines
 from proxy.engine.state import Services
+from proxy.engine.watchdog import Pulse, beat
+from proxy.serving import Serving
 
 log = structlog.get_logger("worker")
 
 
-def run(services: Services, listening: socket.socket, ready: int, parent: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What ties a worker to its supervisor. It writes a byte to the pipe `ready` when connections are really accepted;
+    the end of the pipe `parent` means that the supervisor is gone, and stops it; new policies come over `control`;
+    `pulse` beats as long as it turns.
+    """
+
+    ready: int
+    parent: int
+    control: socket.socket
+    pulse: Pulse
+
+
+def run(services: Services, listening: socket.socket, ties: Ties) -> None:
     """Serve until SIGTERM, then drain."""
-    asyncio.run(_until_signal(services, listening, ready, parent))
+    asyncio.run(_until_signal(services, listening, ties))
 
 
-async def _until_signal(services: Services, listening: socket.socket, ready: int, parent: int) -> None:
+async def _until_signal(services: Services, listening: socket.socket, ties: Ties) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(services, listening, ready, parent, stop)
+    await serve(services, listening, ties, stop)
 
 
-async def serve(
-    services: Services, listening: socket.socket, ready: int, parent: int, stop: asyncio.Event | None = None
-) -> None:
-    """Serve until `stop` is set, then drain. Writes a byte to the pipe `ready` when connections are really accepted;
-    the end of the pipe `parent` means that the supervisor is gone, and stops the worker too."""
+async def serve(services: Services, listening: socket.socket, ties: Ties, stop: asyncio.Event | None = None) -> None:
+    """Serve until `stop` is set or the supervisor is gone, then drain."""
     logs.configure()
     stop = stop or asyncio.Event()
-    asyncio.get_running_loop().add_reader(parent, stop.set)
+    asyncio.get_running_loop().add_reader(ties.parent, stop.set)
     Listener.services, Listener.socket = services, listening
     manager = _make_master()
     await manager.setup_servers()
     if not all(server.is_running for server in manager.servers):
         raise RuntimeError("the listener did not start")
-    watch = asyncio.create_task(enforce_deadlines(manager))
-    watch.add_done_callback(lambda _: stop.set())
+    tasks = [
+        asyncio.create_task(beat(ties.pulse)),
+        asyncio.create_task(enforce_deadlines(manager)),
+        asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager))),
+    ]
+    for task in tasks:
+        task.add_done_callback(lambda _: stop.set())
     # What was imported lives as long as the process: the collector need not look at it again and again.
     gc.freeze()
-    os.write(ready, b"+")
+    os.write(ties.ready, b"+")
     await stop.wait()
     await _drain(manager)
-    watch.cancel()
+    for task in tasks:
+        task.cancel()
 
 
-def _make_master() -> proxyserver.Proxyserver:
+def _put(serving: Serving, services: Services, manager: Proxyserver) -> None:
+    """Judge by this from the next request on, and cut what asks no more and would be refused now."""
+    services.gate.serving = serving
+    for handler in list(manager.connections.values()):
+        if isinstance(handler, Handler) and services.gate.cut_outgrown(handler.session):
+            handler.abort()
+
+
+def _make_master() -> Proxyserver:
     """mitmproxy without its user interfaces, scripts, commands and defaults: the server and our addons alone."""
     _trust_types()
-    main = master.Master(options.Options(), asyncio.get_running_loop())
+    main = Master(options.Options(), asyncio.get_running_loop())
     # It would copy mitmproxy's log into an event bus; there is nobody to read it, and it quotes requests.
     main._legacy_log_events.uninstall()
-    server = proxyserver.Proxyserver()
+    server = Proxyserver()
     main.addons.add(server, *addons.build())
     main.options.update(
         mode=["outgate"],
@@ -86,7 +114,7 @@ def _trust_types() -> None:
     http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
-async def _drain(manager: proxyserver.Proxyserver) -> None:
+async def _drain(manager: Proxyserver) -> None:
     """Stop accepting, let what is in flight end, then cut the rest."""
     for server in list(manager.servers):
         await server.stop()

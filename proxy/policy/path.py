@@ -16,6 +16,11 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Characters with which servers split, end or rewrite a segment.
 _SPLITTERS = re.compile(r"[/\\;\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~@:!$&'()*+,=-][A-Za-z0-9._~@:!$&'()*+,=-]*)+/?")
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt: what NFKC_Casefold leaves out.
+_NOT_SHOWN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _CONFUSABLE = frozenset("/\\;.%")
 
 
@@ -71,7 +76,7 @@ def _read_segment(part: str, keep_encoded_slash: bool) -> str:
 def _decode(part: str) -> str:
     try:
         return unquote_to_bytes(part).decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:  # of text, a lone surrogate
         raise AmbiguousPath("not UTF-8") from None
 
 
@@ -97,10 +102,11 @@ class PathPattern:
     def denies(self, path: Segments) -> bool:
         """As `matches`, for deny rules: blind to what many servers do not see.
 
-        That is case, width and other compatibility forms, a trailing slash, and dots and spaces that end a segment.
+        That is case, also with the dotted and dotless i of Turkish, width and other compatibility forms, characters
+        that are not shown, a trailing slash, and dots and spaces that end a segment.
         """
-        folded = tuple(_folded(segment) for segment in path)
-        pattern = PathPattern(tuple(s if s is None else _folded(s) for s in self.segments), self.rest)
+        folded = tuple(folded_segment(segment) for segment in path)
+        pattern = PathPattern(tuple(s if s is None else folded_segment(s) for s in self.segments), self.rest)
         return pattern.matches(folded) or (folded[-1] == "" and pattern.matches(folded[:-1]))
 
     def __str__(self) -> str:
@@ -108,8 +114,14 @@ class PathPattern:
         return text.rstrip("/") + "/**" if self.rest else text
 
 
-def _folded(segment: str) -> str:
-    return unicodedata.normalize("NFKC", segment).casefold().rstrip(". ")
+def folded_segment(segment: str) -> str:
+    """The segment as deny patterns see it."""
+    if segment.isascii():  # where the two steps below change nothing else
+        return segment.lower().rstrip(". ")
+    shown = _NOT_SHOWN.sub("", unicodedata.normalize("NFKC", segment))
+    # By way of capitals: some servers compare those, and the dotless i has one that is shared.
+    folded = unicodedata.normalize("NFKC", shown.upper().casefold())
+    return folded.replace("i\u0307", "i").rstrip(". ")
 
 
 def parse_pattern(text: str, *, keep_encoded_slash: bool = False) -> PathPattern:

@@ -70,18 +70,18 @@ def query_matches(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
 
 def query_denied(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
     """As `query_matches`, for deny rules: any occurrence counts, so that a second one cannot hide it."""
-    folded = {(_folded(key), value) for key, value in wanted}
+    folded = {(folded_key(key), value) for key, value in wanted}
     return any(
-        folded <= {(_folded(key), value) for key, value in read_query(raw, separators)} for separators in ("&", "&;")
+        folded <= {(folded_key(key), value) for key, value in read_query(raw, separators)} for separators in ("&", "&;")
     )
 
 
 def _has_exactly(pairs: list[tuple[str, str]], wanted: tuple[tuple[str, str], ...]) -> bool:
-    counts = Counter(_folded(key) for key, _ in pairs)
-    return all(counts[_folded(key)] == 1 and (key, value) in pairs for key, value in wanted)
+    counts = Counter(folded_key(key) for key, _ in pairs)
+    return all(counts[folded_key(key)] == 1 and (key, value) in pairs for key, value in wanted)
 
 
-def _folded(key: str) -> str:
+def folded_key(key: str) -> str:
     """The key as the most lenient server reads it: PHP cuts at `[` and NUL and turns ` ` and `.` into `_`, ASP.NET
     ignores case.
     """

@@ -87,6 +87,114 @@ def test_a_full_disk_refuses_what_would_begin_and_keeps_what_ends(
     assert [event["id"] for event in events(tmp_path)] == [one.id]
 
 
+class FullLog:
+    """A disk that takes the lines of the journal, and none of the log; as one that has a few bytes left."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        write = sink._write
+
+        def some(fd: int, line: bytes) -> None:
+            if self.full and Path(f"/proc/self/fd/{fd}").readlink().suffix == ".jsonl":
+                raise OSError(28, "No space left on device")
+            write(fd, line)
+
+        monkeypatch.setattr(sink, "_write", some)
+
+
+def test_an_exchange_stays_in_the_journal_until_its_event_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, one = AuditSink(tmp_path, 0), exchange("/one")
+    disk = FullLog(monkeypatch)
+    log.begin(one)
+    one.end = "complete"
+    log.finish(one)
+    disk.full = False
+    assert recover(tmp_path, 0) == 1  # the worker is dead, and what it held in memory with it
+    assert [(event["path"], event["end"]) for event in events(tmp_path)] == [("/one", "crashed")]
+
+
+def test_closing_writes_what_waits_and_says_how_much_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullLog(monkeypatch)
+    for left in (2, 0):
+        disk.full = False
+        log, ends = AuditSink(tmp_path, 0), (exchange("/one"), exchange("/two"))
+        for one in ends:
+            log.begin(one)
+        disk.full = True
+        for one in ends:
+            one.end = "complete"
+            log.finish(one)
+        disk.full = bool(left)
+        assert log.close() == left
+    # The first two came from the journal, before anything new was begun.
+    assert [event["end"] for event in events(tmp_path)] == ["crashed", "crashed", "complete", "complete"]
+    assert (tmp_path / "worker-0.journal").read_bytes() == b""
+    assert recover(tmp_path, 0) == 0
+
+
+def test_what_a_dead_worker_owed_is_written_before_its_successor_forwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = AuditSink(tmp_path, 0)
+    disk = FullLog(monkeypatch)
+    dead.begin(exchange("/owed"))
+    with pytest.raises(AuditUnavailable):
+        recover(tmp_path, 0)
+    successor = AuditSink(tmp_path, 0)
+    with pytest.raises(AuditUnavailable):
+        successor.begin(exchange("/too early"))
+    disk.full = False
+    later = exchange("/later")
+    successor.begin(later)
+    later.end = "complete"
+    successor.finish(later)
+    assert [(event["path"], event["end"]) for event in events(tmp_path)] == [
+        ("/owed", "crashed"),
+        ("/later", "complete"),
+    ]
+    assert recover(tmp_path, 0) == 0
+
+
+def test_refusals_that_wait_are_bounded_and_exchanges_that_were_forwarded_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_MAX_UNWRITTEN", 2)
+    log, forwarded = AuditSink(tmp_path, 0), exchange("/forwarded")
+    log.begin(forwarded)
+    disk = FullLog(monkeypatch)
+    for number in range(5):
+        log.finish(exchange(f"/refused/{number}"))
+    log.finish(forwarded)
+    disk.full = False
+    assert log.close() == 0
+    assert [event["path"] for event in events(tmp_path)] == ["/refused/0", "/refused/1", "/forwarded"]
+
+
+def test_a_journal_that_cannot_be_compacted_goes_on_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "_JOURNAL_SIZE", 1000)
+    log, opened = AuditSink(tmp_path, 0), os.open
+
+    def short(path: Path, *rest: int) -> int:
+        if str(path).endswith(".fresh"):
+            raise OSError(24, "Too many open files")
+        return opened(path, *rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "open", short)
+        for _ in range(20):
+            log.begin(one := exchange())
+            log.finish(one)
+    assert len(events(tmp_path)) == 20
+    size = (tmp_path / "worker-0.journal").stat().st_size
+    for _ in range(20):
+        log.begin(one := exchange())
+        log.finish(one)
+    assert (tmp_path / "worker-0.journal").stat().st_size < size
+    assert recover(tmp_path, 0) == 0
+
+
 def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, write = AuditSink(tmp_path, 0), os.write
     with monkeypatch.context() as broken:

@@ -1,6 +1,7 @@
 """`outgate explain`."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli.explain import parse_request
 from proxy.errors import ConfigError
+from proxy.review.asked import parse_request
+
+ROOT = Path(__file__).parents[2]
 
 
 def explain(outgate: Any, method: str, url: str, policy: str = "web.yaml", *more: str) -> Any:
@@ -87,15 +90,27 @@ def test_it_can_be_read(outgate: Any) -> None:
         "",
         "rule        model (web.yaml:4)",
         "why         the model this agent runs on",
-        "credential  anthropic from env:ANTHROPIC_API_KEY; as anthropic takes it, in the form that the client used",
+        "credential  anthropic from env:ANTHROPIC_API_KEY; header x-api-key: {secret}",
+        "note        a client that uses another form of the service gets the secret in that form",
         "addresses   public",
         "policy      web (web.yaml)",
     ]
     refused = outgate("explain", "GET", "https://api.anthropic.com/v1/messages", "--policy", "web.yaml")
     assert refused.code == 1
-    assert refused.out.splitlines()[2:4] == [
+    assert refused.out.splitlines()[2:] == [
         "reason        method_not_allowed: this sandbox's policy does not allow the method",
         "nearest rule  model (web.yaml:4)",
+        "differs       the method is GET, the rule takes POST",
+        "policy        web (web.yaml)",
+        "hint          if the task needs it, ask the person who runs this sandbox to add GET to the rule model",
+        "",
+        "the smallest change that would allow it; in the rule at web.yaml:4:",
+        "",
+        "  - id: model",
+        "    methods: [GET, POST]",
+        "",
+        "opens  GET https://api.anthropic.com/v1/messages",
+        "note   `methods` takes the place of `access`, if the rule has that",
     ]
 
 
@@ -142,7 +157,9 @@ def test_the_policy_can_come_from_the_settings(outgate: Any, monkeypatch: pytest
         ("GET", "//a.example/", "not a URL"),
         ("GET", "https:/a.example/", "not a URL"),
         ("GET", "ftp://a.example/", "not a scheme of the proxy: ftp"),
-        ("GET", "wss://a.example/", "not a scheme of the proxy: wss"),
+        ("GET", "wss:a.example/", "not a URL"),
+        ("CONNECT", "a.example", "the port is missing"),
+        ("CONNECT", "a.example:443/x", "not host:port"),
         ("GET", "https:///path", "not host:port"),
         ("GET", "https://user@a.example/", "not host:port"),
         ("GET", "https://a.example:0/", "not a port"),
@@ -181,3 +198,97 @@ def test_a_broken_policy_is_an_error(outgate: Any, folder: Path) -> None:
     result = outgate("explain", "GET", "https://a.example/", "--policy", "bad.yaml")
     assert (result.code, result.out) == (2, "")
     assert "error: bad.yaml:2:1: nam: unknown key" in result.err
+
+
+def test_json_says_what_differed_and_what_would_change_it(outgate: Any) -> None:
+    answer = explain(outgate, "POST", "https://api.anthropic.com/v1/files")
+    assert answer["nearest"]["where"] == "web.yaml:4"
+    assert answer["nearest"]["differences"] == [
+        {
+            "what": "path",
+            "asked": "/v1/files",
+            "takes": "/v1/messages",
+            "words": "segment 2 is `files`, /v1/messages has `messages`",
+        }
+    ]
+    assert answer["suggested_change"] == {
+        "kind": "changed rule",
+        "rule": "model",
+        "where": "web.yaml:4",
+        "keys": ["paths"],
+        "yaml": "- id: model\n  paths: [/v1/messages, /v1/files]\n",
+        "opens": "POST https://api.anthropic.com/v1/files",
+        "notes": [],
+    }
+
+
+def test_what_no_rule_can_allow_is_said_to_be_so(outgate: Any) -> None:
+    denied = explain(outgate, "GET", "https://docs.example.com/admin/x")
+    assert denied["suggested_change"] is None
+    assert denied["no_change"].startswith("no rule can allow it: the deny rule no-admin (web.yaml:18)")
+    allowed = explain(outgate, "GET", "https://docs.example.com/")
+    assert (allowed["suggested_change"], allowed["no_change"]) == (None, None)
+    shown = outgate("explain", "GET", "https://docs.example.com/admin/x", "--policy", "web.yaml").out
+    assert "change  no rule can allow it: the deny rule no-admin" in shown
+
+
+def test_the_hint_speaks_of_the_nearest_rule_that_is_shown(outgate: Any, folder: Path) -> None:
+    (folder / "two.yaml").write_text(
+        "version: 1\nname: two\nallow:\n"
+        "  - {id: a, why: w, hosts: [a.example.com], paths: [/x]}\n"
+        "  - {id: b, why: w, hosts: [a.example.com], paths: [/repos/acme/app]}\n"
+    )
+    answer = explain(outgate, "GET", "https://a.example.com/repos/acme/other", "two.yaml")
+    assert answer["nearest"]["id"] == "b"
+    assert answer["hint"].endswith("add the path to the rule b")
+
+
+@pytest.mark.parametrize(
+    ("header", "reason", "detail"),
+    [
+        ("X-Api-Key: {ANTHROPIC_API_KEY}", "allowed", ""),
+        ("X-Api-Key: outgate", "allowed", ""),
+        ("X-Api-Key: sk-somebody-else", "client_credential_refused", "in x-api-key"),
+        ("Host: evil.example", "authority_mismatch", "Host is not the host of the connection"),
+    ],
+)
+def test_a_head_is_judged_with_the_request(outgate: Any, header: str, reason: str, detail: str) -> None:
+    answer = explain(outgate, "POST", "https://api.anthropic.com/v1/messages", "web.yaml", "--header", header)
+    assert (answer["reason"], answer["detail"]) == (reason, detail)
+    if reason != "allowed":
+        assert answer["no_change"] == "no rule can allow it: it is what the request carries"
+        assert answer["credential"] is None
+
+
+def test_the_form_follows_the_client_and_a_bad_header_is_misuse(outgate: Any) -> None:
+    url = "https://api.anthropic.com/v1/messages"
+    answer = explain(outgate, "POST", url, "web.yaml", "--header", "Authorization: Bearer {ANTHROPIC_API_KEY}")
+    assert answer["credential"]["form"] == "header Authorization: Bearer {secret}"
+    assert answer["notes"] == []
+    assert len(explain(outgate, "POST", url)["notes"]) == 1, "without a head, another form may be chosen"
+    for header, message in (("nothing", "not a header"), ("X-Key: {NO_SUCH}", "no placeholder of the policy is named")):
+        result = outgate("explain", "POST", url, "--policy", "web.yaml", "--header", header)
+        assert (result.code, result.out) == (2, "")
+        assert message in result.err
+
+
+def test_a_websocket_is_judged_as_the_get_that_it_is(outgate: Any) -> None:
+    answer = explain(outgate, "GET", "wss://docs.example.com/live")
+    assert (answer["websocket"], answer["scheme"], answer["status"]) == (True, "https", None)
+    refused = explain(outgate, "GET", "WSS://evil.example/live")
+    assert (refused["websocket"], refused["status"]) == (True, 426)
+    assert explain(outgate, "GET", "https://docs.example.com/live")["websocket"] is False
+
+
+def test_connect_asks_for_a_tunnel(outgate: Any) -> None:
+    assert explain(outgate, "CONNECT", "updates.example.com:443")["rule"]["id"] == "updates"
+    answer = explain(outgate, "CONNECT", "docs.example.com:443")
+    assert (answer["reason"], answer["nearest"]["id"]) == ("protocol_not_allowed", "docs")
+    assert answer["no_change"].startswith("no rule beside the others can allow it: docs speaks of")
+
+
+def test_json_has_the_keys_that_the_document_lists(outgate: Any) -> None:
+    answer = explain(outgate, "GET", "https://docs.example.com/")
+    section = (ROOT / "docs" / "cli.md").read_text().partition("## outgate explain")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(answer)

@@ -48,7 +48,7 @@ def test_flags_reach_the_engine_as_settings(outgate: Any, folder: Path, monkeypa
 
     seen: list[tuple[Settings, Sequence[Any]]] = []
 
-    def serve(settings: Settings, policies: Sequence[Any]) -> int:
+    def serve(settings: Settings, policies: Sequence[Any], _: object) -> int:
         seen.append((settings, policies))
         return 7
 

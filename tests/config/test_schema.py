@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.config.explain import right_form
-from proxy.config.known import PROVIDERS, SOURCES
+from proxy.config.known import CREDENTIAL_WARNINGS, FILE_WARNINGS, PROVIDERS, RULE_WARNINGS, SOURCES
 from proxy.config.load import load_policy
 from proxy.config.schema import PolicyFile, json_schema
 from proxy.policy.reason import WORDING, Reason
@@ -18,6 +18,11 @@ from proxy.policy.reason import WORDING, Reason
 ROOT = Path(__file__).parents[2]
 SCHEMA: dict[str, Any] = json.loads(json_schema())
 PARTS = {"": SCHEMA, **SCHEMA["$defs"]}
+WARNINGS = {
+    **dict.fromkeys(FILE_WARNINGS, "top"),
+    **dict.fromkeys(RULE_WARNINGS, "allow"),
+    **dict.fromkeys(CREDENTIAL_WARNINGS, "credential"),
+}
 KEYS = sorted({key for part in PARTS.values() for key in part["properties"]})
 
 
@@ -82,6 +87,11 @@ def test_the_reference_has_a_row_for_every_reason_with_its_status(reason: Reason
     assert re.search(rf"^\| `{reason}` \| {status} ?\|", _reference(), re.MULTILINE)
 
 
+@pytest.mark.parametrize("code", WARNINGS)
+def test_the_reference_has_a_row_for_every_warning_and_where_it_is_accepted(code: str) -> None:
+    assert re.search(rf"^\| `{code}` \| {WARNINGS[code]} \|", _reference(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", [*SOURCES.values(), *PROVIDERS])
 def test_the_reference_names_every_source_and_provider(name: str) -> None:
     assert f"`{name}`" in _reference()
@@ -90,7 +100,7 @@ def test_the_reference_names_every_source_and_provider(name: str) -> None:
 def test_no_row_of_the_reference_is_about_a_key_or_reason_that_is_not() -> None:
     rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", _reference(), re.MULTILINE))
 
-    assert rows <= {*KEYS, *Reason}
+    assert rows <= {*KEYS, *Reason, *WARNINGS}
 
 
 def _reference() -> str:

@@ -1,12 +1,15 @@
 """Bad days: what is wrong at the start stops it and says why; what breaks later refuses, recovers, loses nothing."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.support import answers
 from tests.support.outgate import Outgate, run_outgate
@@ -126,33 +129,95 @@ class SmallDisk(Outgate):
     SIZE = 400_000
 
     def command(self) -> list[str]:
-        return ["prlimit", f"--fsize={self.SIZE}", *super().command()]
+        return ["prlimit", f"--fsize={self.SIZE}:", *super().command()]
+
+    def make_room(self) -> None:
+        for pid in (self.ready["pid"], *children(self.ready["pid"])):
+            subprocess.run(["prlimit", f"--pid={pid}", "--fsize=unlimited:"], check=True)
+
+    def recorded(self) -> list[tuple[str, str]]:
+        """Path and end of each exchange in the log."""
+        return [(event["path"], event["end"]) for event in self.events() if "filler" not in event]
 
 
-def test_a_full_disk_stops_forwarding_and_says_so(tmp_path: Path, upstream: Upstream) -> None:
-    for part in (tmp_path / "proxy", tmp_path / "proxy" / "state", tmp_path / "proxy" / "state" / "audit"):
-        part.mkdir(mode=0o700)
-    log = tmp_path / "proxy" / "state" / "audit" / "worker-0.jsonl"
-    log.write_text(json.dumps({"filler": "x" * (SmallDisk.SIZE - 6000)}) + "\n")
-    with (
-        SmallDisk(
-            tmp_path / "proxy",
-            POLICY,
-            connect_to={"good.example:443": upstream.port},
-            upstream_ca=(upstream.ca_file,),
-            environ={"KEY": SECRET},
-        ) as outgate,
-        outgate.tunnel("good.example:443") as client,
-    ):
-        statuses = [client.request("GET", f"/{number}", "good.example").status for number in range(20)]
-        refused = client.request("GET", "/last", "good.example")
-    assert statuses[0] == 200
-    assert statuses[-1] == 503
-    assert refused.json()["reason"] == "audit_unavailable"
-    forwarded = len(upstream.record.requests)
-    assert forwarded == statuses.count(200)
-    lines = log.read_bytes()
-    assert lines.endswith(b"\n"), "no half line is left behind"
+type StartSmall = Callable[[int], SmallDisk]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, upstream: Upstream) -> Iterator[StartSmall]:
+    """Start a proxy with this many bytes left in its audit log."""
+    with contextlib.ExitStack() as stack:
+
+        def start(room: int) -> SmallDisk:
+            for part in (tmp_path / "proxy", tmp_path / "proxy" / "state", tmp_path / "proxy" / "state" / "audit"):
+                part.mkdir(mode=0o700)
+            log = tmp_path / "proxy" / "state" / "audit" / "worker-0.jsonl"
+            log.write_text(json.dumps({"filler": "x" * (SmallDisk.SIZE - room)}) + "\n")
+            outgate = SmallDisk(
+                tmp_path / "proxy",
+                POLICY,
+                connect_to={"good.example:443": upstream.port},
+                upstream_ca=(upstream.ca_file,),
+                environ={"KEY": SECRET},
+            )
+            outgate.start()
+            stack.callback(outgate.kill)
+            return outgate
+
+        yield start
+
+
+def ask(outgate: Outgate, path: str) -> str:
+    """The status of an answer, or the reason of a refusal."""
+    with outgate.tunnel("good.example:443") as client:
+        answer = client.request("GET", path, "good.example")
+    return str(answer.status) if answer.header("proxy-status") is None else str(answer.json()["reason"])
+
+
+def test_a_full_disk_stops_forwarding_and_says_so(small_disk: StartSmall, upstream: Upstream) -> None:
+    outgate = small_disk(6000)
+    outcomes = [ask(outgate, f"/{number}") for number in range(20)]
+    assert outcomes[0] == "200"
+    assert outcomes[-1] == "audit_unavailable"
+    forwarded = outcomes.count("200")
+    assert forwarded == len(upstream.record.requests)
+    assert (outgate.state / "audit" / "worker-0.jsonl").read_bytes().endswith(b"\n"), "no half line is left behind"
+    outgate.make_room()
+    outgate.stop()
+    ends = [end for _, end in outgate.recorded()]
+    assert (ends.count("complete"), ends.count("refused")) == (forwarded, 20 - forwarded)
+
+
+def test_what_a_full_disk_kept_out_of_the_log_is_told_at_the_end_and_written_by_the_next_start(
+    small_disk: StartSmall,
+) -> None:
+    outgate = small_disk(100)
+    assert [ask(outgate, "/first"), ask(outgate, "/second")] == ["200", "audit_unavailable"]
+    process = outgate.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 74
+    assert "audit events are not in the log" in outgate.stderr
+    assert outgate.recorded() == []
+    with Outgate(outgate.folder, POLICY, environ={"KEY": SECRET}) as again:
+        assert "exchanges of an earlier run" in again.stderr
+    assert outgate.recorded() == [("/first", "crashed")]
+
+
+def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_what_it_owed_comes_first(
+    small_disk: StartSmall,
+) -> None:
+    outgate = small_disk(100)
+    assert ask(outgate, "/first") == "200"
+    (worker,) = children(outgate.ready["pid"])
+    os.kill(worker, signal.SIGKILL)
+    assert ask(outgate, "/second") == "audit_unavailable"
+    assert outgate.process is not None
+    assert outgate.process.poll() is None
+    outgate.make_room()
+    assert ask(outgate, "/third") == "200"
+    outgate.stop()
+    assert outgate.recorded() == [("/first", "crashed"), ("/second", "refused"), ("/third", "complete")]
 
 
 def children(pid: int) -> list[int]:

@@ -43,13 +43,15 @@ def outgate(start_outgate: Start, h2_upstream: H2Upstream, upstream: Upstream) -
 
 @dataclass
 class Reply:
-    """What came back on one stream; `closed` if it was reset, or the connection ended."""
+    """What came back on one stream; `closed` if it was reset (with `code`), or the connection ended, before its end."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     trailers: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    ended: bool = False
+    code: int | None = None
 
 
 class Client:
@@ -68,36 +70,68 @@ class Client:
         )
         self.h2 = H2Connection(config)
         self.h2.initiate_connection()
+        self.replies: dict[int, Reply] = {}
 
     def ask(self, fields: Fields, body: bytes = b"", trailers: Fields | None = None) -> Reply:
-        stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream, fields, end_stream=not body and not trailers)
+        stream = self.start(fields, end=not body and not trailers)
         if body:
             self.h2.send_data(stream, body, end_stream=not trailers)
         if trailers:
             self.h2.send_headers(stream, trailers, end_stream=True)
+        self.flush()
+        return self.wait(stream)
+
+    def start(self, fields: Fields, *, end: bool = True) -> int:
+        """Send a head, and return its stream."""
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, fields, end_stream=end)
+        self.flush()
+        return stream
+
+    def flush(self) -> None:
         self.socket.sendall(self.h2.data_to_send())
-        reply = Reply()
-        for event in self._events():
-            if _apply(reply, event):
-                return reply
-        reply.closed = True
+
+    def wait(self, stream: int, *, body: bytes | None = None) -> Reply:
+        """The reply on a stream, read to its end or until its body is `body`."""
+        reply = self.replies.setdefault(stream, Reply())
+        while not reply.ended and not reply.closed and (body is None or reply.body != body):
+            self._read()
         return reply
+
+    def _read(self) -> None:
+        for event in self.received():
+            if stream := getattr(event, "stream_id", None):
+                _apply(self.replies.setdefault(stream, Reply()), event)
+            if isinstance(event, DataReceived):
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if isinstance(event, ConnectionTerminated):
+                break
+        else:
+            return
+        for reply in self.replies.values():
+            reply.closed = not reply.ended
+
+    def received(self) -> list[Event]:
+        """What comes next; a connection that is cut counts as terminated."""
+        try:
+            data = self.socket.recv(65536)
+            if not data:
+                return [ConnectionTerminated()]
+            events = self.h2.receive_data(data)
+            self.flush()
+        except OSError:
+            return [ConnectionTerminated()]
+        return events
 
     def _events(self) -> Iterator[Event]:
         while True:
-            try:
-                data = self.socket.recv(65536)
-            except OSError:
+            events = self.received()
+            yield from events
+            if any(isinstance(event, ConnectionTerminated) for event in events):
                 return
-            if not data:
-                return
-            yield from self.h2.receive_data(data)
-            self.socket.sendall(self.h2.data_to_send())
 
 
-def _apply(reply: Reply, event: Event) -> bool:
-    """Note an event; true at the end of the reply."""
+def _apply(reply: Reply, event: Event) -> None:
     if isinstance(event, ResponseReceived):
         reply.headers = {str(name): str(value) for name, value in event.headers}
         reply.status = int(reply.headers[":status"])
@@ -105,10 +139,10 @@ def _apply(reply: Reply, event: Event) -> bool:
         reply.body += event.data
     elif isinstance(event, TrailersReceived):
         reply.trailers = {str(name): str(value) for name, value in event.headers}
-    elif isinstance(event, StreamReset | ConnectionTerminated):
-        reply.closed = True
-        return True
-    return isinstance(event, StreamEnded)
+    elif isinstance(event, StreamReset):
+        reply.closed, reply.code = not reply.ended, event.error_code
+    elif isinstance(event, StreamEnded):
+        reply.ended = True
 
 
 def fields(path: str = "/", *, method: str = "GET", host: str = "good.example", more: Fields | None = None) -> Fields:
@@ -150,6 +184,9 @@ BAD: dict[str, Fields] = {
     "a line in a value": fields(more=[("x", "a\r\nhost: evil.example")]),
     "an upper-case name": fields(more=[("X-Upper", "a")]),
     "a hop-by-hop field": fields(more=[("transfer-encoding", "chunked")]),
+    "a length without a body": fields(method="POST", more=[("content-length", "5")]),
+    "a disguised length": fields(more=[("content_length", "5")]),
+    "a disguised coding": fields(more=[("transfer_encoding", "chunked")]),
     "two lengths": fields(more=[("content-length", "1"), ("content-length", "2")]),
     "CONNECT": [(":method", "CONNECT"), (":authority", "evil.example:443")],
     "extended CONNECT": [*fields(method="CONNECT"), (":protocol", "websocket")],

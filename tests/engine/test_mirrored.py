@@ -5,10 +5,11 @@ import inspect
 from typing import Any
 
 import pytest
+from h2.connection import H2Connection
 from mitmproxy.net.http import validate
 from mitmproxy.proxy import layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tls
-from mitmproxy.proxy.layers.http import _http1, _http_h2
+from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
 
 MIRRORED: dict[Any, str] = {
     server.ConnectionHandler.server_event: "a2b42657ebe8bf6d",
@@ -17,7 +18,10 @@ MIRRORED: dict[Any, str] = {
     server.ConnectionHandler.handle_client: "01f1b7cc991c4711",
     server.ConnectionHandler.close_connection: "c0d10cc05dd65b80",
     server.ConnectionHandler.drain_writers: "6b57434604561e3e",
+    server.ConnectionHandler.wakeup: "6e42e075ee5fa3df",
     mode_servers.ProxyConnectionHandler: "10e340d70b3f23d9",
+    mode_servers.ServerInstance.handle_stream: "21eea06f208c752e",
+    mode_servers.AsyncioServerInstance.listen: "7670a9038b44170d",
     mode_servers.AsyncioServerInstance._start: "f96507081fa6236b",
     http.HttpStream: "baaac4f7cdb36a32",
     http.HttpLayer: "8da4a8a48e637b88",
@@ -27,7 +31,11 @@ MIRRORED: dict[Any, str] = {
     _http1.Http1Server: "cc8428d0bb6f79a5",
     _http1.Http1Client: "706b7a68f2809929",
     _http1.make_body_reader: "9b076acda459637b",
+    _http2.Http2Connection: "f18f3940fd55a0f0",
+    _http2.Http2Server: "97aac4eab18a0294",
+    _http2.Http2Client: "a113056f7d2beb2f",
     _http_h2.BufferedH2Connection: "f983b7220f47b60a",
+    H2Connection._receive_goaway_frame: "de018f94938e1001",
     tls.TLSLayer: "c52e04ed2c416749",
     tls.ClientTLSLayer: "b76248ba39a93ae9",
     tls.ServerTLSLayer: "8666fc7667d70e23",

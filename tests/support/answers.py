@@ -149,6 +149,16 @@ def raw(data: bytes, *, close: bool = False) -> Answer:
     return answer
 
 
+def raw_head(data: bytes) -> Answer:
+    """Exactly these bytes, from the head alone; the body is read after them."""
+
+    async def answer(request: Received, wire: Wire) -> None:
+        await wire.send(data)
+        await wire.body(request)
+
+    return answer
+
+
 async def silence(request: Received, wire: Wire) -> None:
     """Close without an answer."""
     await wire.body(request)

@@ -12,23 +12,27 @@ from pathlib import Path
 from proxy import ca
 from proxy.audit.sink import AuditSink
 from proxy.config.load import load_policy
-from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine import worker
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.state import Services
+from proxy.engine.watchdog import Pulse
 from proxy.gate import Gate
 from proxy.identity import BadToken
+from proxy.serving import Serving
 from proxy.state import open_state
 
 
 @dataclass
 class Engine:
-    """One running worker. `events` reads what it recorded."""
+    """One running worker. `log` reads what it recorded; `supervisor` is the other end of its control socket, `pulse`
+    its beat."""
 
     address: str
     folder: Path
     services: Services
+    supervisor: socket.socket
+    pulse: Pulse
 
     @property
     def ca_file(self) -> Path:
@@ -52,8 +56,7 @@ def make_services(
     loaded = load_policy(file)
     state = open_state(folder / "state")
     gate = Gate(
-        policies={loaded.name: loaded},
-        secrets={loaded.name: SecretStore(loaded.credentials, environ)},
+        serving=Serving.read([loaded], environ),
         placeholder_key=b"p" * 32,
         audit=AuditSink(state.audit, 0),
         authenticate=_nobody,
@@ -73,19 +76,22 @@ def running(folder: Path, services: Services, around: Callable[[], None] = lambd
     listening = socket.create_server(("127.0.0.1", 0))
     ready_read, ready = os.pipe()
     parent, alive = os.pipe()
+    supervisor, control = socket.socketpair()
+    pulse = Pulse()
 
     def serve() -> None:
         around()
-        asyncio.run(worker.serve(services, listening, ready, parent))
+        asyncio.run(worker.serve(services, listening, worker.Ties(ready, parent, control, pulse)))
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         assert os.read(ready_read, 1) == b"+"
-        yield Engine(f"127.0.0.1:{listening.getsockname()[1]}", folder, services)
+        yield Engine(f"127.0.0.1:{listening.getsockname()[1]}", folder, services, supervisor, pulse)
     finally:
         os.close(alive)
         thread.join(30)
         assert not thread.is_alive()
+        supervisor.close()
         for fd in (ready_read, ready, parent):
             os.close(fd)

@@ -79,7 +79,8 @@ class Outgate:
 
     @property
     def stderr(self) -> str:
-        return (self.folder / "stderr").read_text(encoding="utf-8")
+        file = self.folder / "stderr"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -107,7 +108,7 @@ class Outgate:
 
     def start(self) -> None:
         """Start it and wait until it accepts; fails with its stderr if it ends first."""
-        self._write_policies()
+        self.write_policies()
         (self.folder / "ready.json").unlink(missing_ok=True)
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
             # A session of its own, so that `kill` reaches the workers and nobody else.
@@ -176,17 +177,44 @@ class Outgate:
 
     def events(self) -> list[dict[str, Any]]:
         """Every audit event so far, in the order of writing within each file."""
-        lines = [
-            line
-            for file in sorted((self.state / "audit").glob("*.jsonl"))
-            for line in file.read_text(encoding="utf-8").splitlines()
-        ]
-        return [json.loads(line) for line in lines]
+        return self._lines("worker-*.jsonl")
+
+    def policy_records(self) -> list[dict[str, Any]]:
+        """Every record of a policy so far."""
+        return self._lines("policy.jsonl")
 
     def wait_for_events(self, until: Callable[[list[dict[str, Any]]], bool], timeout: float = 10.0) -> list[Any]:
         """The events once `until` holds for them: an event may be written just after its client has its answer."""
         _poll(lambda: until(self.events()), timeout, lambda: f"the events so far: {self.events()}\n{self.stderr}")
         return self.events()
+
+    def wait_for_policies(
+        self, until: Callable[[list[dict[str, Any]]], bool], timeout: float = 15.0
+    ) -> list[dict[str, Any]]:
+        """The records of policies once `until` holds for them."""
+        _poll(lambda: until(self.policy_records()), timeout, lambda: f"{self.policy_records()}\n{self.stderr}")
+        return self.policy_records()
+
+    def wait_for_reload(self, count: int, timeout: float = 15.0) -> dict[str, Any]:
+        """The last record of policies once there are `count` of them, and what it tells of has happened."""
+        self.wait_for_policies(lambda found: len(found) >= count, timeout)
+        record = self.policy_records()[-1]
+        ready = self.state / "ready.json"
+        self.wait_until(lambda: str(json.loads(ready.read_text())["reload"]["time"]) >= record["time"], timeout * 2)
+        return record
+
+    def wait_until(self, done: Callable[[], bool], timeout: float = START) -> None:
+        _poll(done, timeout, lambda: f"what the test waits for did not happen\n{self.stderr}")
+
+    def write_policy(self, text: str, name: str = "test.yaml") -> None:
+        """Replace a policy file in one step, as an operator should."""
+        draft = self.policies / f".{name}.new"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.policies / name)
+
+    def _lines(self, files: str) -> list[dict[str, Any]]:
+        found = sorted((self.state / "audit").glob(files))
+        return [json.loads(line) for file in found for line in file.read_text(encoding="utf-8").splitlines()]
 
     def _signal_group(self, number: int) -> bool:
         """Whether anything of it was still there to get the signal."""
@@ -196,7 +224,8 @@ class Outgate:
             return False
         return True
 
-    def _write_policies(self) -> None:
+    def write_policies(self) -> None:
+        """Write the policies that it starts with."""
         self.policies.mkdir(parents=True, exist_ok=True)
         files = {"test.yaml": self.policy} if isinstance(self.policy, str) else self.policy
         for name, text in files.items():

@@ -144,11 +144,13 @@ class RawClient:
 
     def read_to_end(self) -> bytes:
         """Everything until the other side closes."""
+        parts = []
         try:
             while True:
+                parts.append(self._take(len(self._buffer)))
                 self._fill()
         except ClosedError:
-            return self._take(len(self._buffer))
+            return b"".join(parts)
 
     def closed(self) -> bool:
         """Whether the other side closes now, with nothing more to say. Waits until it does one or the other."""

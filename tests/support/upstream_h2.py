@@ -8,6 +8,7 @@ from pathlib import Path
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
+from hyperframe.frame import GoAwayFrame
 
 from tests.support.pki import Authority
 from tests.support.record import Arrival, Received
@@ -16,17 +17,26 @@ from tests.support.wire import Wire
 
 
 @dataclass(frozen=True)
+class GoAway:
+    """Among the parts of an answer: the server takes no stream above `last` any more, and ends the others."""
+
+    last: int
+
+
+@dataclass(frozen=True)
 class H2Answer:
     """What to answer: `parts` are sent one by one as data; a `Gate` among them is a pause until the test opens it.
 
-    `early` answers from the head, before the request's body has ended (as bidirectional gRPC does).
+    `early` answers from the head, before the request's body has ended (as bidirectional gRPC does); once `reset` is
+    opened, it asks for no more of that.
     """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
-    parts: Sequence[bytes | Gate] = (b"ok",)
+    parts: Sequence[bytes | Gate | GoAway] = (b"ok",)
     trailers: tuple[tuple[str, str], ...] = ()
     early: bool = False
+    reset: Gate | None = None
 
 
 @dataclass
@@ -44,14 +54,20 @@ class _Session:
 
 
 class H2Upstream(Upstream):
-    """An HTTP/2 server over TLS. `answers` maps a path (without query) to its answer; the default is `ok`."""
+    """An HTTP/2 server over TLS. `answers` maps a path (without query) to its answer; the default is `ok`.
+
+    `max_streams` is how many it takes at once; it holds for connections that come later.
+    """
 
     def __init__(self, folder: Path, *, names: tuple[str, ...] = (), authority: Authority | None = None) -> None:
         super().__init__(folder, names=names, alpn=("h2",), authority=authority)
         self.answers: dict[str, H2Answer] = {}
+        self.max_streams = 100
 
     async def serve(self, arrival: Arrival, wire: Wire) -> None:
         session = _Session(H2Connection(H2Configuration(client_side=False, header_encoding="utf-8")), wire)
+        session.connection.local_settings.max_concurrent_streams = self.max_streams
+        session.connection.local_settings.acknowledge()
         session.connection.initiate_connection()
         await session.flush()
         try:
@@ -103,12 +119,20 @@ async def _send(session: _Session, stream: int, answer: H2Answer) -> None:
     connection.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
     await session.flush()
     for part in answer.parts:
-        await (part.wait() if isinstance(part, Gate) else _send_data(session, stream, part))
+        if isinstance(part, GoAway):
+            # By hand: `h2` closes a connection that it says goodbye on.
+            await session.wire.send(GoAwayFrame(0, last_stream_id=part.last).serialize())
+        else:
+            await (part.wait() if isinstance(part, Gate) else _send_data(session, stream, part))
     if answer.trailers:
         connection.send_headers(stream, list(answer.trailers), end_stream=True)
     else:
         connection.end_stream(stream)
     await session.flush()
+    if answer.reset:
+        await answer.reset.wait()
+        connection.reset_stream(stream, 0)
+        await session.flush()
 
 
 async def _send_data(session: _Session, stream: int, data: bytes) -> None:

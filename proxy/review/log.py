@@ -1,0 +1,187 @@
+"""Audit logs as one stream of events, in bounded memory. What cannot be read is counted, named and left out."""
+
+import gzip
+import io
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from proxy import limits
+from proxy.errors import ConfigError
+from proxy.review.seen import NotAnEvent, Seen, read_event
+
+MAX_LINE = 128 * 1024  # the longest event that `proxy.audit.event` can write is below 64 KiB
+MAX_NAMED = 5  # damaged lines that are named; all are counted
+MAX_LONG = 100_000  # ids of long exchanges that are remembered, to count each once
+STDIN = "-"
+_STEP = 10_000
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass
+class Log:
+    """The events of several logs. Iterate once; then the counts are those of everything that was read.
+
+    `names` are files, folders (a state folder, or one with `*.jsonl` files) and `-` for `stdin`; gzip is recognised by
+    its content. `told` is called with the number of lines, now and then. Raises `ConfigError` for what is not there.
+    """
+
+    names: Sequence[str]
+    stdin: BinaryIO | None = None
+    told: Callable[[int], None] | None = None
+    lines: int = field(default=0, init=False)
+    events: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    named: list[str] = field(default_factory=list, init=False)  # `file:line: why`, the first of what was skipped
+    joined: int = field(default=0, init=False)  # first events of long exchanges whose last one was counted
+    unsure: bool = field(default=False, init=False)  # more long exchanges than are remembered
+
+    def __post_init__(self) -> None:
+        self.files = _expand(self.names)
+
+    def __iter__(self) -> Iterator[Seen]:
+        waiting: dict[str, Seen] = {}
+        ended: set[str] = set()
+        for event in self._read():
+            if event.end == "open":
+                if event.id in ended or event.id in waiting:
+                    self.joined += 1
+                elif len(waiting) >= MAX_LONG:
+                    self.unsure = True
+                    yield self._count(event)
+                else:
+                    waiting[event.id] = event
+                continue
+            if waiting.pop(event.id, None) is not None:
+                self.joined += 1
+            elif _was_long(event):
+                # Its first event may stand in a file that is read later.
+                if len(ended) < MAX_LONG:
+                    ended.add(event.id)
+                else:
+                    self.unsure = True
+            yield self._count(event)
+        for event in waiting.values():
+            yield self._count(event)
+
+    def _count(self, event: Seen) -> Seen:
+        self.events += 1
+        return event
+
+    def _read(self) -> Iterator[Seen]:
+        for name in self.files:
+            number = 0
+            try:
+                with closing(self._open(name)) as stream:
+                    for number, line in enumerate(_lines(stream), 1):
+                        event = self._event(name, number, line)
+                        if event is not None:
+                            yield event
+            except (OSError, EOFError, zlib.error) as error:
+                why = (error.strerror if isinstance(error, OSError) else None) or "damaged compression"
+                self._skip(name, number + 1, f"the rest cannot be read: {why.lower()}")
+
+    def _event(self, name: str, number: int, line: bytes | None) -> Seen | None:
+        self.lines += 1
+        if self.told is not None and self.lines % _STEP == 0:
+            self.told(self.lines)
+        if line is None:
+            self._skip(name, number, f"longer than {MAX_LINE} bytes")
+            return None
+        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if not line.strip():
+            return None
+        try:
+            return read_event(line)
+        except NotAnEvent as error:
+            self._skip(name, number, str(error))
+            return None
+
+    def _skip(self, name: str, number: int, why: str) -> None:
+        self.skipped += 1
+        if len(self.named) < MAX_NAMED:
+            self.named.append(f"{'stdin' if name == STDIN else name}:{number}: {why}")
+
+    def _open(self, name: str) -> BinaryIO:
+        raw = _Shared(self.stdin or io.BytesIO()) if name == STDIN else io.FileIO(name)
+        plain = io.BufferedReader(raw)
+        if plain.peek(2)[:2] == _GZIP:
+            return io.BufferedReader(gzip.GzipFile(fileobj=plain))
+        return plain
+
+
+class _Shared(io.RawIOBase):
+    """A stream that is ours to read but not to close."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _was_long(event: Seen) -> bool:
+    return event.duration_ms is None or event.duration_ms >= limits.LONG_TIME * 1000
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a stream; None for one that is too long, which is passed over in pieces."""
+    while line := stream.readline(MAX_LINE + 1):
+        if len(line) <= MAX_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while (piece := stream.readline(MAX_LINE)) and not piece.endswith(b"\n"):
+            pass
+        yield None
+
+
+def _expand(names: Sequence[str]) -> list[str]:
+    """The files that the names mean, each once, in the order given; those of a folder sorted."""
+    found: dict[object, str] = {}
+    for name in names:
+        if name == STDIN:
+            found.setdefault(STDIN, STDIN)
+            continue
+        for file in _files(Path(name)):
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise _unreadable(file, error) from None
+            found.setdefault((status.st_dev, status.st_ino), str(file))
+    return list(found.values())
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            if not os.access(path, os.R_OK):
+                raise PermissionError(13, "Permission denied")
+            return [path]
+        folder = path / "audit" if (path / "audit").is_dir() else path
+        files = sorted(each for each in folder.iterdir() if _is_log(each))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not files:
+        hint = "name a state folder, its folder audit, or files; - reads stdin"
+        raise ConfigError("the folder holds no audit log (*.jsonl)", hint, str(path))
+    return files
+
+
+def _is_log(file: Path) -> bool:
+    # A rotated file keeps the name in front: worker-0.jsonl.1, worker-0.jsonl.2.gz, worker-0.jsonl-20261120.
+    return ".jsonl" in file.name and not file.name.startswith(".") and file.is_file()
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    what = (error.strerror if isinstance(error, OSError) else None) or "not a path"
+    return ConfigError(f"cannot read the log: {what.lower()}", "check the path and who may read it", str(path))

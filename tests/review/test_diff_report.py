@@ -1,0 +1,265 @@
+"""The policies of this repository, changed as people change them, and what a reviewer then reads."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.config.load import load_policies
+from proxy.policy.host import HostPattern
+from proxy.policy.path import parse_pattern
+from proxy.policy.rules import Policy, Rule, RuleIndex
+from proxy.review import diff_report
+from proxy.review.changes import PolicyDiff, compare, compare_all
+from proxy.review.delta import Kind
+
+TODAY = date(2026, 11, 21)
+POLICIES = Path(__file__).parents[2] / "policies"
+TEXTS = {file.stem: file.read_text() for file in POLICIES.glob("*.yaml")}
+
+type Edits = Sequence[tuple[str, str]]
+
+DOCS = 'hosts: [docs.example.com, "*.docs.example.com"] # the wildcard does not include docs.example.com itself'
+OPENAI = "from: env:OPENAI_API_KEY\n    hosts: [api.openai.com"
+THREE = "paths: [/v1/responses, /v1/chat/completions, /v1/embeddings]\n    credential: openai"
+QUERY = '    query: {format: json, version: "2"}\n'
+MORE = "  - {id: more, why: w, hosts: [api.openai.com], methods: [POST], paths: [/v1/embeddings], credential: openai}"
+
+# The file, what becomes of it, whether an agent may do more then, and lines of the answer.
+TABLE: list[tuple[str, Edits, bool, list[str]]] = [
+    ("python-sdk", [("[docs.example.com,", "[files.example.org, docs.example.com,")], True,
+     ["newly allowed:", "GET, HEAD and OPTIONS to files.example.org", "marks       new host", "paths       any"]),
+    ("one-github-issue", [("issues/42/comments]", "issues/*/comments]")], True,
+     ["POST to api.github.com", "marks       new write access, new credential reach, wildcard widened",
+      "paths       /repos/acme/app/issues/*/comments; except /repos/acme/app/issues/42/comments",
+      "credential  file:/run/secrets/github-token (github) is sent as github wants it"]),
+    ("one-github-issue", [("app/issues/42/comments]", "app/**]")], True,
+     ["paths       /repos/acme/app/**; except /repos/acme/app/actions/runners/registration-token, "
+      "/repos/acme/app/issues/42/comments, /repos/acme/app/keys/**"]),
+    ("python-sdk", [("    access: read", "    access: any")], True,
+     ["any method but GET, HEAD and OPTIONS to docs.example.com and *.docs.example.com",
+      "marks       new write access"]),
+    ("one-github-issue", [("methods: [POST]", "access: any")], True, ["any method but POST to api.github.com"]),
+    ("baseline", [("[/v1/files/**, /v1/skills/**]", "[/v1/skills/**]")], False,
+     ["no longer denied by a rule, yet not allowed:", "marks       deny removed", "paths       /v1/files/**"]),
+    ("python-sdk", [('"*.docs.example.com"', '"*.example.com"')], True,
+     ["GET, HEAD and OPTIONS to *.example.com", "marks       new host, wildcard widened"]),
+    ("python-sdk", [("    access: read", "    inspect: false")], True,
+     ["everything, unseen in a tunnel, to docs.example.com and *.docs.example.com",
+      "marks       new write access, inspection switched off",
+      "inspection  off: only host and port are checked"]),
+    ("private-service", [("10.20.30.0/24", "10.20.30.0/23")], True,
+     ["GET, HEAD and OPTIONS to 10.20.31.0/24", "addresses   names may now resolve into 10.20.31.0/24",
+      "marks       private addresses opened"]),
+    ("python-sdk", [("    access: read", "    addresses: [192.168.7.0/24]\n    access: read")], True,
+     ["GET, HEAD and OPTIONS to 192.168.7.0/24", "addresses   names may now resolve into 192.168.7.0/24"]),
+    ("python-sdk", [(OPENAI, OPENAI + ", docs.example.com"), ("access: read", "access: read\n    credential: openai")],
+     True, ["credential openai: hosts was api.openai.com, is now api.openai.com, docs.example.com",
+            "still allowed, but differently:", "marks       new credential reach",
+            "credential  env:OPENAI_API_KEY (openai) is sent as openai wants it; before: no secret is sent"]),
+    ("claude-code", [("env:ANTHROPIC", "env:OTHER")], True, ["marks       new credential reach"]),
+    ("claude-code", [("placeholder: ANTHROPIC_API_KEY", "placeholder: OTHER")], False,
+     ["claude-code: every request fares as before",
+      "credential anthropic: placeholder was ANTHROPIC_API_KEY, is now OTHER"]),
+    ("private-service", [(QUERY, "    query: {format: json}\n")], True, ["query       with format=json"]),
+    ("private-service", [(QUERY, "")], True, ["query       with any other query"]),
+    ("codex", [("name: codex", "name: codex\nmode: observe")], True,
+     ["mode was enforce, is now observe", "any method to any other host",
+      "now         passes in observe mode, allowed by no rule"]),
+    ("private-service", [("ports: [8443]", "ports: [443, 8443]")], True, ["over        https"]),
+    ("python-sdk", [("    access: read", "    access: read\n    schemes: [http, https]")], True,
+     ["marks       cleartext http", "over        http"]),
+    ("codex", [("methods: [GET, POST]", "methods: [POST]")], False,
+     ["no longer allowed:", "GET to api.openai.com", "credential  no longer sent there: env:OPENAI_API_KEY (openai)"]),
+    ("codex", [("methods: [GET, POST]", "methods: [GET, POST]\n    http2: true")], False,
+     ["http2       offered to clients"]),
+    ("one-github-issue", [("# expires: 2027-01-31", "expires: 2027-01-31")], False,
+     ["days        from 2027-02-01 on", "now         allowed by no rule that has not expired"]),
+    ("python-sdk", [("    access: read", "    access: read\n    paths: [/simple/*]")], False,
+     ["paths       /**, paths that servers read differently; except /simple/*"]),
+]  # fmt: skip
+
+SAME: list[tuple[str, Edits]] = [
+    ("python-sdk", [("id: sdk-docs", "id: docs"), ("why: the list of models", "why: other words")]),
+    ("python-sdk", [(THREE, THREE.replace(", /v1/embeddings", "") + "\n" + MORE)]),
+    ("codex", [("methods: [GET, POST]", "methods: [POST, GET]")]),
+    ("python-sdk", [("    access: read", "    methods: [OPTIONS, HEAD, GET]")]),
+    ("codex", [("openai:\n    provider", "renamed:\n    provider"), ("credential: openai", "credential: renamed")]),
+    ("claude-code", [("paths: [/v1/messages,", "paths: [/v1/messages, /v1/messages,")]),
+]
+
+
+def _load(folder: Path, texts: dict[str, str]) -> tuple[Policy, ...]:
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return load_policies([folder])
+
+
+def _compared(folder: Path, name: str, edits: Edits, *, back: bool = False) -> tuple[PolicyDiff, ...]:
+    text = TEXTS[name]
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    before, after = _load(folder / "old", TEXTS), _load(folder / "new", {**TEXTS, name: text})
+    return compare_all(after, before, TODAY) if back else compare_all(before, after, TODAY)
+
+
+@pytest.mark.parametrize(("name", "edits", "widening", "lines"), TABLE)
+def test_what_a_reviewer_reads(tmp_path: Path, name: str, edits: Edits, widening: bool, lines: list[str]) -> None:
+    diffs = _compared(tmp_path, name, edits)
+
+    found = [line.strip() for line in diff_report.as_lines(diffs)]
+    assert [line for line in lines if line not in found] == [], "\n".join(found)
+    assert any(diff.widening for diff in diffs) is widening
+    assert diff_report.as_document(diffs)["widening"] is widening
+    assert ("more than before" in found[0]) is widening
+
+
+def test_an_expiry_that_goes_is_marked(tmp_path: Path) -> None:
+    diffs = _compared(tmp_path, "one-github-issue", [("# expires: 2027-01-31", "expires: 2027-01-31")], back=True)
+
+    lines = [line.strip() for line in diff_report.as_lines(diffs)]
+    assert "marks       new write access, new credential reach, expiry removed or moved back" in lines
+    assert "days        from 2027-02-01 on" in lines
+
+
+@pytest.mark.parametrize(("name", "edits"), SAME)
+def test_what_is_no_change(tmp_path: Path, name: str, edits: Edits) -> None:
+    diffs = _compared(tmp_path, name, edits)
+
+    assert list(diff_report.as_lines(diffs)) == ["No difference in meaning: 6 policies compared."]
+
+
+def test_moving_rules_into_a_file_that_is_extended_is_no_change(tmp_path: Path) -> None:
+    head, _, rest = TEXTS["codex"].partition("\nallow:")
+    moved = {**TEXTS, "codex": head.replace("[baseline]", "[baseline, base]") + "\n"}
+    moved["base"] = f"version: 1\nname: base\nallow:{rest}"
+
+    found = {
+        diff.name: diff.status
+        for diff in compare_all(_load(tmp_path / "a", TEXTS), _load(tmp_path / "b", moved), TODAY)
+    }
+
+    assert (found.pop("base"), set(found.values())) == ("added", {"unchanged"})
+
+
+def test_whole_policies(tmp_path: Path) -> None:
+    fewer = {name: text for name, text in TEXTS.items() if name != "codex"}
+    old, new = _load(tmp_path / "a", TEXTS), _load(tmp_path / "b", fewer)
+
+    assert "codex: this policy is gone, and sandboxes that name it have none" in diff_report.as_lines(
+        compare_all(old, new, TODAY)
+    )
+    lines = list(diff_report.as_lines(compare_all(new, old, TODAY)))
+    assert "codex: a new policy; all that it allows is new" in lines
+    assert not any("denied" in line for line in lines), "a new deny rule says nothing in a new policy"
+
+
+def test_what_several_policies_share_is_told_once(tmp_path: Path) -> None:
+    edits = {name: text.replace("[/v1/files/**, /v1/skills/**]", "[/v1/skills/**]") for name, text in TEXTS.items()}
+    edits["codex"] = edits["codex"].replace("methods: [GET, POST]", "methods: [POST]")
+    diffs = compare_all(_load(tmp_path / "a", TEXTS), _load(tmp_path / "b", edits), TODAY)
+
+    for lines in (list(diff_report.as_lines(diffs)), list(diff_report.as_markdown(diffs))):
+        assert sum("/v1/files/" in line for line in lines) == 1, "\n".join(lines)
+        assert [line for line in lines if "in policies" in line and "baseline" in line and "codex" in line]
+        assert sum("GET to api.openai.com" in line for line in lines) == 1
+
+
+def test_nothing_from_a_policy_is_markup(tmp_path: Path) -> None:
+    hostile = "x`|<b>@someone #1 [a](http://evil.example) www.evil.example\\\n<!--"
+    rule = Rule(id="r", where=hostile, hosts=(HostPattern("a.example.com"),), query=(("k", hostile),))
+    policy = Policy(name=hostile, allow=RuleIndex.of([rule]), rules=(rule,))
+
+    lines = "\n".join(diff_report.as_markdown(compare_all([], [policy], TODAY)))
+
+    assert not any(text in lines for text in ("`", "|", "<b>", "@", "[a]", "http://", "www.", "<!--", " #1"))
+    assert diff_report.as_document(compare_all([], [policy], TODAY))["policies"][0]["name"] == hostile
+
+
+def test_what_is_too_complex_is_said_and_counts_as_widening() -> None:
+    def policy(count: int) -> Policy:
+        rules = [
+            Rule(id=f"r{n}", where="", hosts=(HostPattern("a.example.com"),), query=((f"k{n}", "1"),))
+            for n in range(count)
+        ]
+        return Policy(name="p", allow=RuleIndex.of(rules), rules=tuple(rules))
+
+    diffs = [PolicyDiff("p", policy(200), policy(199), compare(policy(200), policy(199), TODAY))]
+
+    (change,) = diffs[0].changes
+    assert (change.kind, change.widening, change.hosts, change.rules) == (
+        Kind.NOT_COMPARED,
+        True,
+        ("a.example.com",),
+        ("r199",),
+    )
+    assert "cannot be compared in full" in diff_report.headline(diffs)
+    assert "      rules       r199" in diff_report.as_lines(diffs)
+    assert diff_report.as_document(diffs)["policies"][0]["changes"][0]["kind"] == "not_compared"
+
+
+def test_one_condition_among_two_thousand_is_found() -> None:
+    """Also where the other rules have too many ports, queries and days to be taken together."""
+
+    def policy(dropped: int | None) -> Policy:
+        rules = [
+            Rule(
+                id=f"r{n}",
+                where="",
+                hosts=(HostPattern("a.example.com"),),
+                paths=(parse_pattern(f"/repos/r{n}/*"),),
+                endpoints=frozenset({("https", 1000 + n)}),
+                query=() if n == dropped else (("k", str(n)),),
+                expires=date(2027, 1, 1) + timedelta(days=n),
+            )
+            for n in range(2001)
+        ]
+        return Policy(name="p", allow=RuleIndex.of(rules), rules=tuple(rules))
+
+    (found,) = compare(policy(None), policy(7), TODAY)
+
+    assert (found.kind, found.paths, found.queries) == (Kind.ALLOWED, ("/repos/r7/*",), ("any other query",))
+    assert (found.endpoints, found.days, found.marks) == (("https:1007",), "until 2027-01-08", ())
+
+
+def test_two_thousand_rules_for_one_host_are_compared() -> None:
+    def policy(changed: set[int]) -> Policy:
+        rules = [
+            Rule(
+                id=f"r{n}",
+                where="",
+                hosts=(HostPattern("a.example.com"),),
+                paths=(parse_pattern(f"/repos/acme/r{n}/**"),),
+                methods=frozenset({"POST"} if n in changed else {"GET"}),
+            )
+            for n in range(2000)
+        ]
+        return Policy(name="p", allow=RuleIndex.of(rules), rules=tuple(rules))
+
+    found = compare(policy(set()), policy({7}), TODAY)
+
+    assert [(change.kind, change.methods, change.paths) for change in found] == [
+        (Kind.ALLOWED, ("POST",), ("/repos/acme/r7/**",)),
+        (Kind.REMOVED, ("GET",), ("/repos/acme/r7/**",)),
+    ]
+
+
+def test_long_markdown_is_folded(tmp_path: Path) -> None:
+    rules = tuple(Rule(id=f"r{n}", where="f:1", hosts=(HostPattern(f"h{n}.example.com"),)) for n in range(200))
+    lines = list(
+        diff_report.as_markdown(compare_all([], [Policy(name="p", allow=RuleIndex.of(rules), rules=rules)], TODAY))
+    )
+
+    assert lines.index("<details><summary>195 more</summary>") < lines.index("</details>")
+    assert "- and 95 more, which `outgate diff` shows in a terminal" in lines
+
+
+def test_every_mark_has_a_name_and_a_place_in_the_command() -> None:
+    from proxy.cli.diff import _MARKS
+    from proxy.review.marks import NAMES, Mark
+
+    assert tuple(mark.value for mark in Mark) == _MARKS
+    assert set(NAMES) == set(Mark)
