@@ -1,0 +1,19 @@
+"""The allow-list addon that everybody writes first, for stock mitmdump: a list of hosts, looked up in `request`."""
+
+import json
+import os
+from pathlib import Path
+
+from mitmproxy import http
+
+CONFIG = json.loads(Path(os.environ["NAIVE"]).read_text())
+
+
+def request(flow: http.HTTPFlow) -> None:
+    host = flow.request.pretty_host
+    if host not in CONFIG["hosts"] and not host.endswith(tuple(CONFIG["suffixes"])):
+        flow.response = http.Response.make(403, b"not on the allow list\n")
+    elif not flow.request.path.startswith(CONFIG["paths"].get(host, "/")):
+        flow.response = http.Response.make(403, b"not an allowed path\n")
+    elif host in CONFIG["secrets"]:
+        flow.request.headers["Authorization"] = f"Bearer {CONFIG['secrets'][host]}"
