@@ -1,15 +1,17 @@
 """Text from outside, made safe to record: no control characters, no surrogates, bounded length."""
 
-import re
+import unicodedata
 
 MAX_TEXT = 2048
-# C0, DEL, C1, line separators, bidirectional controls, surrogates: what could forge a line or hide text in a terminal.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# Controls, format characters (directions, marks of no width), surrogates, line and paragraph separators: what could
+# forge a line or hide text in a terminal.
+_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 def sanitise(text: str, limit: int = MAX_TEXT) -> str:
     """Escape every unsafe character as `\\xNN` or `\\uNNNN` and cut the text at `limit` characters."""
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
-    safe = _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
+    begin = text[: limit + 1]  # what comes after is cut in any case
+    safe = "".join(ascii(each)[1:-1] if unicodedata.category(each) in _UNSAFE else each for each in begin)
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
