@@ -58,7 +58,7 @@ def repository(tmp_path: Path) -> Repository:
         name: value for name, value in os.environ.items() if not re.match(r"GITHUB_|GIT_|OUTGATE_|FAIL_ON|STRICT", name)
     }
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    made = Repository(tmp_path / "work", env)
+    made = Repository(tmp_path / "checkout", env)
     (made.folder / "policies" / "tests").mkdir(parents=True)
     made.policy.write_text(POLICY)
     (made.folder / "policies" / "tests" / "web.yaml").write_text(SUITE)
@@ -81,7 +81,7 @@ def test_a_sound_change_is_compared_with_the_base(repository: Repository) -> Non
     assert repository.git("status", "--short") == "M policies/web.yaml\n?? report.md"
 
 
-@pytest.mark.parametrize("policies", ["policies", "./policies/", "../work/policies", "{}/policies"])
+@pytest.mark.parametrize("policies", ["policies", "./policies/", "../checkout/policies", "{}/policies"])
 def test_the_folder_can_be_written_in_several_ways(repository: Repository, policies: str) -> None:
     assert repository.review("HEAD", policies=policies.format(repository.folder)).returncode == 0
     assert "No difference in meaning: 1 policy compared" in repository.report

@@ -1,4 +1,6 @@
-"""Reload: changed policies are compiled aside, then put into force in every worker at once, or not at all.
+"""Reload: changed policies are compiled aside, then put into force in every worker, or not at all.
+
+A worker that does not follow is replaced by one that starts with them.
 
 In the supervisor itself: what it holds is what a worker that is replaced later starts with, and it serves nobody, so
 nobody waits. Parsing is bounded, and whatever it raises keeps the last good policies.

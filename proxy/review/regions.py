@@ -20,8 +20,6 @@ MAX_ENDPOINTS = 2_000
 MAX_QUERIES = 5_000
 _EVERY_PORT = 65535
 
-type Query = tuple[tuple[str, str], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
