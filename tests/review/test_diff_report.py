@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from proxy.config.load import load_policies
+from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import HostPattern
 from proxy.policy.path import parse_pattern
 from proxy.policy.rules import Policy, Rule, RuleIndex
 from proxy.review import diff_report
 from proxy.review.changes import PolicyDiff, compare, compare_all
 from proxy.review.delta import Kind
+from proxy.review.marks import Mark
 
 TODAY = date(2026, 11, 21)
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -272,9 +276,7 @@ EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
-def test_what_a_reviewer_of_one_file_reads(
-    tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]
-) -> None:
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
     text = AGENT
     for old, new in edits:
         assert old in text
@@ -360,9 +362,7 @@ EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
-def test_what_a_reviewer_of_one_file_reads(
-    tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]
-) -> None:
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
     text = AGENT
     for old, new in edits:
         assert old in text
@@ -448,9 +448,7 @@ EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
-def test_what_a_reviewer_of_one_file_reads(
-    tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]
-) -> None:
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
     text = AGENT
     for old, new in edits:
         assert old in text
@@ -468,6 +466,52 @@ def test_public_addresses_that_open_are_more_than_before(tmp_path: Path) -> None
     diffs = compare_all(_load(tmp_path / "a", {"p": AGENT}), _load(tmp_path / "b", {"p": opened}), TODAY)
 
     assert {change.widening for change in diffs[0].changes if "8.8.8.0/24" in change.gained} == {True}
+
+
+def _rules(*rules: Rule) -> Policy:
+    secret = CredentialSpec("c", "env:C", (HostPattern("a.example.com"),), inject=Inject(bearer=True))
+    credentials = MappingProxyType({"c": secret})
+    return Policy(name="p", allow=RuleIndex.of(rules), rules=rules, credentials=credentials)
+
+
+def _rule(rule_id: str, *paths: str, keep: bool = False, **more: Any) -> Rule:
+    patterns = tuple(parse_pattern(path, keep_encoded_slash=keep) for path in paths) or None
+    hosts = (HostPattern("a.example.com"),)
+    return Rule(id=rule_id, where="", hosts=hosts, paths=patterns, keep_encoded_slash=keep, **more)
+
+
+def test_a_path_with_an_encoded_slash_that_two_rules_open_together_is_told_with_their_credential() -> None:
+    strict = _rule("x", "/x")
+
+    found = compare(_rules(strict), _rules(strict, _rule("y", "/a%2Fb", keep=True), _rule("z", credential="c")), TODAY)
+
+    assert [(change.kind, change.paths, change.but) for change in found] == [
+        (Kind.ALLOWED, ("/**", "/a%2Fb"), ("/x",)),
+        (Kind.CHANGED, ("/x",), ()),
+    ]
+    assert {change.delta.new.secret.name for change in found if change.delta and change.delta.new.secret} == {"c"}
+
+
+def test_what_a_rule_does_to_requests_that_it_does_not_match_is_told() -> None:
+    """HTTP/2 is offered to a connection, and a tunnel is one, whatever is asked in it."""
+    old = _rules(_rule("x", "/b"))
+    (_, changed) = compare(old, _rules(*old.rules, _rule("y", "/a", http2=True)), TODAY)
+    assert (changed.kind, changed.paths) == (Kind.CHANGED, ("/b",))
+
+    tunnel = _rules(_rule("x", inspect=False, methods=None))
+    kinds = {change.kind for change in compare(tunnel, _rules(*tunnel.rules, _rule("y", "/a")), TODAY)}
+    assert kinds == {Kind.CHANGED, Kind.REMOVED}
+
+
+def test_a_credential_that_is_bound_to_fewer_hosts_is_told_for_those() -> None:
+    def policy(*hosts: str) -> Policy:
+        secret = CredentialSpec("c", "env:C", tuple(map(HostPattern, hosts)), inject=Inject(bearer=True))
+        rules = (Rule(id="x", where="", hosts=(HostPattern("example.com", True),), credential="c"),)
+        return Policy(name="p", allow=RuleIndex.of(rules), rules=rules, credentials=MappingProxyType({"c": secret}))
+
+    (found,) = compare(policy("a.example.com"), policy("a.example.com", "b.example.com"), TODAY)
+
+    assert (found.hosts, found.marks) == (("b.example.com",), (Mark.NEW_CREDENTIAL_REACH,))
 
 
 def test_an_expiry_that_goes_is_marked(tmp_path: Path) -> None:
