@@ -82,8 +82,7 @@ def _provider(exchange: Exchange) -> Dialect:
 
 def git_text(facts: Facts) -> str:
     """Plain text: git prints each line after `remote:`."""
-    helping = f"help: {facts.help}\n" if facts.help else ""
-    return f"{facts.sentence}\n{facts.detail}\nhint: {facts.hint}\n{helping}audit id: {facts.audit_id}\n"
+    return f"{facts.sentence}\n{facts.detail}\nhint: {facts.hint}\naudit id: {facts.audit_id}\n"
 
 
 def oci_errors(facts: Facts, status: int) -> dict[str, object]:
