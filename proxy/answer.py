@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from proxy.credentials.decode import Decoder, decoder_for
 from proxy.credentials.scrub import Mask, Scrubber
+from proxy.exchange import Exchange
 from proxy.head import Headers
+from proxy.metering.meter import Meter
+from proxy.metering.services import recognise
 
 # Hop-by-hop fields, and those that would send the client past the proxy (RFC 7838).
 _DROPPED = frozenset(
@@ -52,6 +55,34 @@ def coding_of(headers: Headers) -> bytes:
     return b",".join(value for value in values if value not in (b"", b"identity"))
 
 
+def meter_of(exchange: Exchange, status: int, headers: Headers, mask: Mask | None) -> Meter | None:
+    """What looks on while the answer passes, if the exchange is a call of a model. `headers` are the upstream's."""
+    try:
+        return _meter_of(exchange, status, headers, mask)
+    except Exception:  # noqa: BLE001 - the answer passes, and its event says that a fault kept it from being metered
+        return Meter.broken()
+
+
+def _meter_of(exchange: Exchange, status: int, headers: Headers, mask: Mask | None) -> Meter | None:
+    if exchange.host is None or not (exchange.method == "POST" or exchange.websocket):
+        return None
+    spec = None if exchange.credential is None else exchange.policy.credentials.get(exchange.credential)
+    credential = None if spec is None else spec.provider
+    call = recognise(
+        exchange.host.name,
+        exchange.port,
+        exchange.path,
+        credential=credential,
+        websocket=exchange.websocket,
+    )
+    if call is None:
+        return None
+    content_type = next((value for key, value in headers if key.lower() == b"content-type"), b"")
+    # Where a secret is masked, the body is decoded and masked before the meter sees it.
+    coding = b"" if mask is not None else coding_of(headers)
+    return Meter(call, status, content_type, coding, hide=bytes if mask is None else mask.apply)
+
+
 def accepts(key: bytes, headers: Headers) -> bool:
     """Whether the headers of a 101 answer accept the WebSocket that `key` asked for (RFC 6455 section 4.1)."""
     fields = {name.lower(): value.strip() for name, value in headers}
@@ -66,14 +97,18 @@ def accepts(key: bytes, headers: Headers) -> bool:
 class BodyFilter:
     """What a response body passes, chunk by chunk: decoded if need be, masked, counted.
 
-    `feed` and `flush` return pieces that are never empty. `count` is called with the size of each chunk that came in.
+    `feed` and `flush` return pieces that are never empty. `count` is called with the size of each chunk that came in;
+    `meter` looks at what leaves here: it never sees a secret that was found.
     `feed` raises `DecodeError` for a body that is not what its coding says: then it must be cut off.
     """
 
-    def __init__(self, mask: Mask | None, coding: bytes, count: Callable[[int], None]) -> None:
+    def __init__(
+        self, mask: Mask | None, coding: bytes, count: Callable[[int], None], meter: Meter | None = None
+    ) -> None:
         self._scrubber = None if mask is None else Scrubber(mask)
         self._decoder: Decoder | None = None
         self._count = count
+        self._meter = meter
         if mask is not None and coding:
             self._decoder = decoder_for(coding.decode("latin-1"))
             if self._decoder is None:
@@ -86,6 +121,10 @@ class BodyFilter:
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         self._count(len(chunk))
+        pieces = self._filtered(chunk)
+        return pieces if self._meter is None else self._metered(self._meter, pieces)
+
+    def _filtered(self, chunk: bytes) -> Iterable[bytes]:
         if self._scrubber is None:
             return [chunk] if chunk else []
         if self._decoder is None:
@@ -98,7 +137,17 @@ class BodyFilter:
         for part in decoder.feed(chunk):
             yield from scrubber.feed(part)
 
+    @staticmethod
+    def _metered(meter: Meter, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            meter.feed(piece)
+            yield piece
+
     def flush(self) -> list[bytes]:
         if self._decoder is not None:
             self._decoder.finish()
-        return [] if self._scrubber is None else self._scrubber.flush()
+        pieces = [] if self._scrubber is None else self._scrubber.flush()
+        if self._meter is not None:
+            pieces = list(self._metered(self._meter, pieces))
+            self._meter.end()
+        return pieces

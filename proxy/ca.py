@@ -4,6 +4,8 @@ Keys are ECDSA P-256. The CA's key signs certificates only; handshakes use a lea
 Nothing here is ever replaced silently: a sandbox that trusts the old CA must learn of the new one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from proxy.errors import ConfigError
 from proxy.policy.host import Host
 from proxy.state import PRIVATE, PUBLIC, StateDir, read_private, why, write_atomic, writing_keys
+from proxy.truststore import truststore
 
 # Long enough that images and machines which trust the CA need no yearly visit, short enough that a key which was
 # copied, or a trust store that was forgotten, ends by itself.
@@ -124,28 +127,37 @@ def rotate(state: StateDir, now: datetime | None = None) -> tuple[CertificateAut
 
 
 def refresh_bundle(state: StateDir, authority: CertificateAuthority) -> None:
-    """Write the public roots (certifi) and our CA into one file, unless it already holds just that."""
+    """Write the public roots (certifi) and our CA into one file, and for Java into another, unless they are there."""
     wanted = certifi.contents().encode() + b"\n# Outgate\n" + authority.pem
     try:
-        if state.ca_bundle.read_bytes() == wanted:
+        if state.ca_bundle.read_bytes() == wanted and state.truststore.exists():
             return
     except OSError:
         pass  # missing or unreadable: written anew, which reports its own error
+    with _old_roots():
+        write_atomic(state.truststore, truststore(x509.load_pem_x509_certificates(wanted)), PUBLIC)
+    # Last, because whether it is current tells whether the other one is.
     write_atomic(state.ca_bundle, wanted, PUBLIC)
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """The PEM certificates in a file, at least one. Raises `ConfigError`."""
     try:
-        with catch_warnings():
-            # Old public roots have serial numbers that RFC 5280 no longer allows; the reader has no part in that.
-            simplefilter("ignore", CryptographyDeprecationWarning)
+        with _old_roots():
             return x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read the certificates: {why(error)}", "name a PEM file", str(path)) from None
     except ValueError:
         hint = "PEM starts with -----BEGIN CERTIFICATE-----; openssl x509 -inform der -in OLD -out NEW converts DER"
         raise ConfigError("the file holds no PEM certificate, or a damaged one", hint, str(path)) from None
+
+
+@contextmanager
+def _old_roots() -> Iterator[None]:
+    """Old public roots have serial numbers that RFC 5280 no longer allows; their reader has no part in that."""
+    with catch_warnings():
+        simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def _exists(state: StateDir) -> bool:

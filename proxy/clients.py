@@ -1,10 +1,14 @@
 """The environment variables that lead each common client through the proxy and make it trust the CA.
 
-One table, for `outgate env` and `docs/clients.md`. Java reads none of this; the document says what to do there.
+One table, for `outgate env`, `outgate run` and `docs/clients.md`.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
+
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105  what Java's own has: it holds certificates, and no secret
 
 
 class Value(StrEnum):
@@ -14,6 +18,7 @@ class Value(StrEnum):
     LOOPBACK = "localhost,127.0.0.1,::1"
     CA = "our CA"
     BUNDLE = "bundle"
+    JAVA = "Java options"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,37 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", Value.BUNDLE, "gcloud"),
     Variable("HTTPLIB2_CA_CERTS", Value.BUNDLE, "httplib2, older Google API clients"),
     Variable("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", Value.BUNDLE, "gRPC"),
+    Variable("JAVA_TOOL_OPTIONS", Value.JAVA, "Java: proxy and trust store"),
     Variable("AWS_EC2_METADATA_DISABLED", "true", "AWS CLI, boto3: no search for a machine's role"),
     Variable("NO_GCE_CHECK", "true", "google-auth: no search for a machine's role"),
 )
 NAMES = frozenset(variable.name for variable in VARIABLES)
 
 
-def environment(proxy_url: str, ca_file: str, bundle_file: str) -> dict[str, str]:
+def environment(proxy_url: str, ca_file: str, bundle_file: str, truststore: str) -> dict[str, str]:
     """Every variable with its value, in the order of the table.
 
-    `ca_file` holds our CA alone, `bundle_file` the public roots and our CA, both as the sandbox sees them.
+    `ca_file` holds our CA alone, `bundle_file` and `truststore` the public roots and our CA, as PEM and for Java; all
+    as the sandbox sees them.
     """
-    values = {Value.PROXY.value: proxy_url, Value.CA.value: ca_file, Value.BUNDLE.value: bundle_file}
+    values = {
+        Value.PROXY.value: proxy_url,
+        Value.CA.value: ca_file,
+        Value.BUNDLE.value: bundle_file,
+        Value.JAVA.value: _java(proxy_url, truststore),
+    }
     return {variable.name: values.get(variable.value, variable.value) for variable in VARIABLES}
+
+
+def _java(proxy_url: str, truststore: str) -> str:
+    """Options for every Java machine. It spares loopback by itself, and knows no user and password for tunnels."""
+    proxy = urlsplit(proxy_url)
+    options = [
+        f"-D{scheme}.{key}={value}"
+        for scheme in ("https", "http")
+        for key, value in (("proxyHost", proxy.hostname), ("proxyPort", proxy.port))
+    ]
+    # The machine splits at blanks, and takes quotes away.
+    path = f'"{truststore}"' if re.search(r"\s", truststore) else truststore
+    options.append(f"-Djavax.net.ssl.trustStore={path}")
+    return " ".join([*options, f"-Djavax.net.ssl.trustStorePassword={TRUSTSTORE_PASSWORD}"])

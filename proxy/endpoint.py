@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
 
-from proxy.policy.host import Address, Host, MalformedHost, parse_authority
+from proxy.policy.host import INTERNAL, Address, Host, MalformedHost, parse_authority
 
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):([0-9]{1,5})", re.ASCII)
 _PART = r"\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+"
@@ -67,6 +67,8 @@ class ConnectTo:
             source, target = parse_authority(match[1], None), parse_authority(match[2], None)
         except MalformedHost as error:
             raise ValueError(str(error)) from None
+        if source.host.name == INTERNAL:
+            raise ValueError(f"{INTERNAL} is answered by the proxy itself and leads nowhere else")
         if target.host.address is None:
             raise ValueError(f"the mapped address must be an IP address, not the name {target.host.name[:80]!r}")
         return cls(source.host, source.port, target.host.address, target.port)

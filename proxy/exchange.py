@@ -7,6 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
+from proxy.metering.meter import Meter
 from proxy.policy.decide import Decision
 from proxy.policy.host import Host
 from proxy.policy.reason import Reason
@@ -26,14 +27,18 @@ def new_id() -> str:
 class Exchange:
     """One request or tunnel, from its first byte to its last. Times are seconds of `time.monotonic`, sizes bytes.
 
+    `boundary` is that of the socket it came in on, None where the sandbox is known by its word or token.
     `started_at` is wall-clock time. `end` says how it ended: `complete`, `refused`, `client_closed`,
     `upstream_closed`, `aborted`, `open` (still running), `crashed`. `sent` says that the request's head went upstream.
-    `request` is kept of a WebSocket alone, which may have to be judged again.
+    `internal` marks a request for Outgate itself, which is answered here and goes nowhere. `repeated` is how often the
+    same was refused lately, 0 below `limits.REPEATED`.
+    `request` is kept of a WebSocket alone, which may have to be judged again. `meter` is that of a call of a model.
     """
 
     sandbox: str
     policy: Policy
     client: str = ""
+    boundary: str | None = None
     id: str = field(default_factory=new_id)
     started_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
@@ -48,6 +53,8 @@ class Exchange:
     websocket: bool = False
     request: Request | None = None
     grpc: bool = False
+    internal: bool = False
+    repeated: int = 0
     decision: Decision = field(default_factory=Decision)
     detail: str = ""
     credential: str | None = None
@@ -59,6 +66,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     first_byte: float | None = None
+    meter: Meter | None = None
     end: str = ""
     sent: bool = False
     noted: bool = False

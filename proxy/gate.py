@@ -8,7 +8,7 @@ import math
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import structlog
@@ -23,20 +23,25 @@ from proxy.dial import Grant
 from proxy.exchange import Exchange
 from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_head
 from proxy.identity import ANONYMOUS, BadToken
+from proxy.internal.desk import Desk
+from proxy.internal.repeats import Repeats
 from proxy.policy.credential import Inject
-from proxy.policy.decide import Decision, decide, decide_connect
-from proxy.policy.host import Authority, MalformedHost, parse_authority, parse_host
+from proxy.policy.decide import ConnectDecision, Decision, decide, decide_connect
+from proxy.policy.host import INTERNAL, Authority, MalformedHost, parse_authority, parse_host
 from proxy.policy.reason import Reason
 from proxy.policy.request import Request
 from proxy.policy.rules import Policy
+from proxy.refusal import Response
 from proxy.serving import Serving
 from proxy.session import Sandbox, Session
 
 log = structlog.get_logger("gate")
 
-_NOT_SERVED = "the token's policy is not served here"
+_NOT_SERVED = "the policy of this sandbox is not served here"
 # What would let an answer come in a form, or in parts, in which an echoed secret is not found.
 _UNSEARCHABLE = frozenset((b"accept-encoding", b"range", b"if-range"))
+# What is asked of Outgate itself: no policy decides about it, and nothing may be dialled for it.
+_HERE = Decision(allowed=True, reason=Reason.ALLOWED)
 
 
 def today() -> date:
@@ -74,6 +79,11 @@ class Gate:
     audit: AuditSink
     authenticate: Callable[[Sequence[bytes]], tuple[str, str, float]]
     tokens_required: bool
+    desk: Desk = field(init=False)
+    repeats: Repeats = field(init=False, default_factory=Repeats)
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(self.audit.folder, self.audit.number)
 
     # --- CONNECT ---
 
@@ -102,7 +112,10 @@ class Gate:
             return
         if sandbox is None:
             return
-        session.connect = decide_connect(sandbox.policy, target.host, target.port, today())
+        internal = target.host.name == INTERNAL
+        session.connect = (
+            ConnectDecision(_HERE) if internal else decide_connect(sandbox.policy, target.host, target.port, today())
+        )
         exchange.decision = session.connect.decision
         if not exchange.allowed:
             return
@@ -130,7 +143,9 @@ class Gate:
     # --- requests ---
 
     def request(self, session: Session, head: Head, *, tls: bool) -> Outbound | Exchange:
-        """Judge a request head. Returns the refused exchange, or the request that may be forwarded."""
+        """Judge a request head. Returns the request that may be forwarded, or the exchange that goes nowhere: it is
+        refused, or `internal` and to be answered here.
+        """
         self.intercepted(session)
         self._renew(session)
         exchange = session.new_exchange()
@@ -156,6 +171,10 @@ class Gate:
             return exchange
         if self.outlived(session):
             exchange.refuse(Reason.UNAUTHENTICATED, "the token has expired")
+            return exchange
+        if request.host.name == INTERNAL:
+            exchange.internal, exchange.decision, exchange.detail = True, _HERE, "answered by outgate"
+            self._begin(exchange)
             return exchange
         exchange.decision = decide(sandbox.policy, request, today())
         form = self._check_credentials(exchange, sandbox, request, head.headers)
@@ -184,6 +203,22 @@ class Gate:
         headers, target = inject(spec, form, store.get(spec.name), headers, outbound.request.target)
         exchange.injected = True
         return (*headers, (b"Accept-Encoding", b"identity")), target, store.mask([spec.name])
+
+    # --- answers of our own ---
+
+    def answer(self, session: Session, exchange: Exchange, head: Head, body: bytes) -> Response | None:
+        """The answer to an `internal` exchange; None if it has become a refusal."""
+        try:
+            return self.desk.answer(exchange, head, body, today())
+        except AuditUnavailable as error:
+            exchange.refuse(Reason.AUDIT_UNAVAILABLE, str(error))
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - it is logged there
+            _fail(session, exchange, error)
+        return None
+
+    def note_refusal(self, exchange: Exchange) -> None:
+        """Count a refusal before it is put into words: they depend on how often it came."""
+        self.repeats.note(exchange, time.monotonic())
 
     # --- endings ---
 
@@ -252,7 +287,10 @@ class Gate:
                 session.open.pop(challenged.id, None)
             else:
                 self.finish(session, challenged, "refused")
-        if not values and not self.tokens_required:
+        if session.bound is not None:
+            # The socket says who it is; what the client says of itself changes nothing.
+            name, named, expires = session.bound.sandbox, session.bound.policy, math.inf
+        elif not values and not self.tokens_required:
             name, named, expires = ANONYMOUS, None, math.inf
         else:
             try:
@@ -348,14 +386,19 @@ class Gate:
     def _allow(self, session: Session, exchange: Exchange, destination: Authority) -> None:
         """Record that an exchange starts, and give leave to dial: nothing unrecorded is forwarded."""
         exchange.tunnel = session.connect.tunnel
-        try:
-            self.audit.begin(exchange)
-        except AuditUnavailable as error:
-            exchange.refuse(Reason.AUDIT_UNAVAILABLE, str(error))
+        if not self._begin(exchange):
             return
         session.grants[destination.host.name, destination.port] = Grant(
             destination.host, destination.port, exchange.decision.networks, exchange.policy.denied_networks
         )
+
+    def _begin(self, exchange: Exchange) -> bool:
+        """Record that an exchange starts; refuse it where that cannot be."""
+        try:
+            self.audit.begin(exchange)
+        except AuditUnavailable as error:
+            exchange.refuse(Reason.AUDIT_UNAVAILABLE, str(error))
+        return exchange.allowed
 
 
 def _fail(session: Session, exchange: Exchange, error: BaseException) -> None:

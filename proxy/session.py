@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from proxy.credentials.sources import SecretStore
 from proxy.dial import Grant
@@ -38,10 +39,31 @@ class Sandbox:
         return self.serving.secrets[self.policy.name]
 
 
+class Boundary(StrEnum):
+    """What keeps the client of a socket that a launcher handed over from going around it."""
+
+    NAMESPACE = "namespace"  # a network namespace that holds nothing but loopback and this socket
+    NONE = "none"  # its own good behaviour
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Who comes in on a socket that was made for one sandbox: its name, the policy that holds for it, its boundary.
+
+    `number` tells it from every other one of this proxy, former ones of the same name included.
+    """
+
+    number: int
+    sandbox: str
+    policy: str
+    boundary: Boundary
+
+
 @dataclass(slots=True)
 class Session:
     """State of one client connection. A new one may reach nothing.
 
+    `bound` says whose socket it came in on; None on the one that is for all, where clients say who they are.
     `target` is the CONNECT target, `barred` a reason that refuses everything more on this connection,
     `grants` the destinations that decisions on this connection allow to dial, by (host, port).
     `open` holds the exchanges that are not recorded yet, `challenged` one that was answered 407 and may be tried again.
@@ -50,6 +72,7 @@ class Session:
     """
 
     client: str
+    bound: Bound | None = None
     sandbox: Sandbox | None = None
     target: Authority | None = None
     connect: ConnectDecision = field(default_factory=ConnectDecision)
@@ -67,6 +90,7 @@ class Session:
             sandbox="" if sandbox is None else sandbox.name,
             policy=_NO_POLICY if sandbox is None else sandbox.policy,
             client=self.client,
+            boundary=None if self.bound is None else self.bound.boundary,
         )
         self.open[exchange.id] = exchange
         return exchange

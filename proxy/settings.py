@@ -5,14 +5,15 @@ One frozen model; every error names where the value came from. That upstream cer
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from proxy import quantity
 from proxy.endpoint import ConnectTo, Listen
 from proxy.errors import ConfigError, OutgateError, Problem
 from proxy.settings_file import Setting, read_file
@@ -22,13 +23,17 @@ PREFIX = "OUTGATE_"
 LISTS = frozenset({"policy", "upstream_ca", "connect_to"})
 _FORMS = {
     "policy": "a path, or a list of paths",
-    "listen": "ADDRESS:PORT, as in 127.0.0.1:8899 or [::1]:8899",
+    "listen": "ADDRESS:PORT, as in 127.0.0.1:8899 or [::1]:8899, or none",
     "workers": "a whole number from 1 to 256",
     "state": "a path",
     "ready_file": "a path",
     "upstream_ca": "a path, or a list of paths",
     "connect_to": "HOST:PORT:ADDR:PORT, as in api.example.com:443:127.0.0.1:8443, or a list of these; IPv6 in brackets",
     "allow_anonymous": "true or false",
+    "audit": "files or stdout",
+    "audit_max_bytes": "a size from 16KiB to 1024GiB, as in 64MiB",
+    "audit_max_age": "a time from 1m to 366d, as in 24h",
+    "audit_fsync": "never, checkpoint or always",
 }
 _WORDS = {"1": True, "true": True, "0": False, "false": False}
 
@@ -62,6 +67,14 @@ def _parsed[T](parse: type[Listen] | type[ConnectTo], value: T) -> T | Listen | 
     return parse.parse(value) if isinstance(value, str) else value
 
 
+def _listen(value: object) -> object:
+    return None if value == "none" else _parsed(Listen, value)
+
+
+def _quantity(parse: Callable[[str], int], value: object) -> object:
+    return parse(value) if isinstance(value, str) else value
+
+
 def _tuple(value: object) -> object:
     if isinstance(value, str):
         return (value,)  # one value may stand without a list
@@ -86,13 +99,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
 
     policy: Annotated[tuple[_File, ...], BeforeValidator(_tuple)] = ()
-    listen: Annotated[Listen, BeforeValidator(partial(_parsed, Listen))] = Listen(IPv4Address("127.0.0.1"), 8899)
+    listen: Annotated[Listen | None, BeforeValidator(_listen)] = Listen(IPv4Address("127.0.0.1"), 8899)
     workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=usable_cores)
     state: _File = Field(default_factory=lambda: default_state(os.environ))
     ready_file: _File | None = None
     upstream_ca: Annotated[tuple[_File, ...], BeforeValidator(_tuple)] = ()
     connect_to: Annotated[tuple[_Mapping, ...], BeforeValidator(_tuple), AfterValidator(_each_once)] = ()
     allow_anonymous: bool = False
+    audit: Literal["files", "stdout"] = "files"
+    audit_max_bytes: Annotated[
+        int, BeforeValidator(partial(_quantity, quantity.size)), Field(ge=16 << 10, le=1 << 40)
+    ] = 64 << 20
+    audit_max_age: Annotated[
+        int, BeforeValidator(partial(_quantity, quantity.seconds)), Field(ge=60, le=366 * 86400)
+    ] = 86400
+    audit_fsync: Literal["never", "checkpoint", "always"] = "checkpoint"
 
     @property
     def connect_map(self) -> dict[tuple[str, int], tuple[str, int]]:
@@ -101,11 +122,11 @@ class Settings(BaseModel):
 
 
 def load_settings(
-    flags: Mapping[str, object], environ: Mapping[str, str], folder: Path, config: Path | None = None
+    flags: Mapping[str, object], environ: Mapping[str, str], folder: Path | None, config: Path | None = None
 ) -> Settings:
     """Merge the sources. `flags` holds what the command line gave, and `None` or `()` for what it did not.
 
-    The file is `config`, else `$OUTGATE_CONFIG`, else `outgate.yaml` in `folder` if it exists. Relative paths in it
+    The file is `config`, else `$OUTGATE_CONFIG`, else `outgate.yaml` in `folder`, if there is one. Relative paths in it
     start at its own folder. Raises `ConfigError` with every problem found.
     """
     settings = _from_file(environ, folder, config)
@@ -121,10 +142,10 @@ def load_settings(
         raise _config_error(error, settings) from None
 
 
-def _from_file(environ: Mapping[str, str], folder: Path, config: Path | None) -> dict[str, Setting]:
+def _from_file(environ: Mapping[str, str], folder: Path | None, config: Path | None) -> dict[str, Setting]:
     named = config or (Path(environ["OUTGATE_CONFIG"]) if environ.get("OUTGATE_CONFIG") else None)
-    path = named or folder / SETTINGS_FILE
-    if named is None and not path.exists():
+    path = named or (folder and folder / SETTINGS_FILE)
+    if path is None or (named is None and not path.exists()):
         return {}
     settings = read_file(path, tuple(Settings.model_fields))
     for name in ("policy", "state", "ready_file", "upstream_ca"):
@@ -183,4 +204,6 @@ def tokens_required(settings: Settings, policy_count: int) -> bool:
             f"--allow-anonymous needs exactly one policy, not {policy_count}",
             "name one policy file, or leave --allow-anonymous out and give each sandbox a token with `outgate env`",
         )
+    if settings.listen is None:
+        return False  # every client comes in on the socket of its sandbox
     return not settings.allow_anonymous and (policy_count > 1 or not settings.listen.loopback)

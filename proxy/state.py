@@ -22,9 +22,13 @@ _MAX_PRIVATE_FILE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
-    """The paths in a state folder. Make it with `open_state`, which checks the folder."""
+    """The paths in a state folder. Make it with `open_state`, which checks the folder.
+
+    `run` names the run of `outgate run` whose proxy this is; empty for `outgate serve`.
+    """
 
     root: Path
+    run: str = ""
 
     @property
     def ca_cert(self) -> Path:
@@ -42,28 +46,53 @@ class StateDir:
         return self.root / "ca-bundle.pem"
 
     @property
+    def truststore(self) -> Path:
+        """What is in the bundle as PKCS 12, for Java."""
+        return self.root / "truststore.p12"
+
+    @property
     def identity_key(self) -> Path:
         """The 32 random bytes from which token and placeholder keys are derived, readable by the owner only."""
         return self.root / "identity.key"
 
     @property
+    def audit_key(self) -> Path:
+        """The private key that signs checkpoints of audit logs, PKCS 8 PEM, readable by the owner only."""
+        return self.root / "audit-key.pem"
+
+    @property
     def audit(self) -> Path:
         """The folder of the audit log."""
-        return self.root / "audit"
+        return self.own / "audit"
 
     @property
     def ready(self) -> Path:
         """What the running proxy says of itself: see `proxy.ready`."""
-        return self.root / "ready.json"
+        return self.own / "ready.json"
+
+    @property
+    def homes(self) -> Path:
+        """What sandboxes of `outgate run` keep of their home folders. Nothing in it is to be trusted."""
+        return self.root / "homes"
+
+    @property
+    def control(self) -> Path:
+        """The socket through which launchers hand sandboxes to the running proxy: see `proxy.sandbox.handover`."""
+        return self.own / "control.sock"
 
     @property
     def lock(self) -> Path:
         """Held by the running proxy."""
-        return self.root / "lock"
+        return self.own / "lock"
+
+    @property
+    def own(self) -> Path:
+        """The folder of one proxy: the state folder itself, or that of a run. Runs share keys and nothing else."""
+        return self.root / "runs" / self.run if self.run else self.root
 
 
-def open_state(root: Path, *, create: bool = True) -> StateDir:
-    """Check the state folder, and make it (mode 0700) if `create` is true and it does not exist.
+def open_state(root: Path, *, run: str = "", create: bool = True) -> StateDir:
+    """Check the state folder, and make it (mode 0700) if `create` is true and it does not exist; that of a run as well.
 
     Raises `ConfigError` if it is missing, is no folder, belongs to somebody else, or others can write in it.
     """
@@ -86,7 +115,15 @@ def open_state(root: Path, *, create: bool = True) -> StateDir:
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError("others can write in the state folder", f"chmod 700 {root}", str(root))
-    return StateDir(root)
+    state = StateDir(root, run)
+    if create and run:
+        try:
+            state.own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the folder of the run: {why(error)}", "choose a state folder with --state", str(state.own)
+            ) from None
+    return state
 
 
 @contextmanager

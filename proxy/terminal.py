@@ -12,6 +12,7 @@ Rules for output:
 """
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,15 @@ from proxy.errors import OutgateError, Problem
 def say(text: str = "") -> None:
     """Print lines of the answer to stdout, at once: a process that waits for them must not wait for a buffer."""
     print(clean(text), flush=True)
+
+
+def stream(lines: Iterable[str]) -> None:
+    """Print an answer of many lines, each with its line break and safe for a terminal, as they come."""
+    try:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has had enough, as `head` does
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it is flushed at the exit
 
 
 def note(text: str) -> None:

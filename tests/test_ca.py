@@ -16,10 +16,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from proxy import ca
+from proxy.clients import TRUSTSTORE_PASSWORD
 from proxy.errors import ConfigError
 from proxy.policy.host import Host, parse_host
 from proxy.state import StateDir, open_state
@@ -95,7 +97,9 @@ def test_a_ca_is_made_once_with_the_right_modes(state: StateDir) -> None:
     assert mode(state.ca_cert) == 0o644
     assert state.ca_key.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
     assert state.ca_cert.read_bytes() == authority.pem
-    assert sorted(path.name for path in state.root.iterdir()) == ["ca-bundle.pem", "ca-key.pem", "ca.pem", "keys.lock"]
+    assert sorted(path.name for path in state.root.iterdir()) == [
+        *("ca-bundle.pem", "ca-key.pem", "ca.pem", "keys.lock", "truststore.p12")
+    ]
 
 
 def test_the_fingerprint_is_that_of_the_der_certificate() -> None:
@@ -221,6 +225,26 @@ def test_the_bundle_holds_the_public_roots_and_the_ca(state: StateDir) -> None:
     roots = ca.read_certificates(Path(certifi.where()))
     assert ca.read_certificates(state.ca_bundle) == [*roots, authority.certificate]
     assert mode(state.ca_bundle) == 0o644
+
+
+def test_java_trusts_what_the_bundle_holds(state: StateDir) -> None:
+    authority = ca.load_or_create(state)
+    store = pkcs12.load_pkcs12(state.truststore.read_bytes(), TRUSTSTORE_PASSWORD.encode())
+    held = {entry.certificate for entry in store.additional_certs}
+    assert held == set(ca.read_certificates(state.ca_bundle))
+    assert authority.certificate in held
+    assert mode(state.truststore) == 0o644
+
+
+def test_a_trust_store_follows_the_ca(state: StateDir) -> None:
+    ca.load_or_create(state)
+    state.truststore.unlink()
+    ca.load_or_create(state)
+    first = state.truststore.read_bytes()
+    rotated, _ = ca.rotate(state)
+    store = pkcs12.load_pkcs12(state.truststore.read_bytes(), TRUSTSTORE_PASSWORD.encode())
+    assert state.truststore.read_bytes() != first
+    assert rotated.certificate in {entry.certificate for entry in store.additional_certs}
 
 
 def test_a_stale_bundle_is_written_anew_and_a_good_one_is_left(state: StateDir) -> None:

@@ -66,7 +66,8 @@ def test_no_other_distribution_provides_our_import_names(package: str) -> None:
 
 def test_what_the_product_imports_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
     modules = {module.split(".")[0] for file in PRODUCT for module in imported(file)}
     providers = packages_distributions()
     for module in modules - sys.stdlib_module_names - {"proxy", "addons"}:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 LOCKS = ["build", "dev", "runtime"]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GROUPS = PYPROJECT["dependency-groups"]
+REVIEW = PYPROJECT["project"]["optional-dependencies"]["review"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 HEALTHCHECK = ROOT / "packaging/healthcheck.py"
 
@@ -67,7 +68,14 @@ def test_mitmproxy_is_the_version_that_the_engine_was_written_for(lock: str) -> 
     [
         ("runtime", PYPROJECT["project"]["dependencies"]),
         ("build", GROUPS["build"]),
-        ("dev", [*PYPROJECT["project"]["dependencies"], *(name for name in GROUPS["dev"] if isinstance(name, str))]),
+        (
+            "dev",
+            [
+                *PYPROJECT["project"]["dependencies"],
+                *REVIEW,
+                *filter(lambda name: isinstance(name, str), GROUPS["dev"]),
+            ],
+        ),
     ],
     ids=LOCKS,
 )
@@ -82,6 +90,10 @@ def test_a_lock_file_satisfies_pyproject(lock: str, wanted: list[str]) -> None:
 @pytest.mark.parametrize("lock", ["build", "runtime"])
 def test_development_uses_the_versions_that_are_shipped(lock: str) -> None:
     assert set(entries(lock)) <= set(entries("dev"))
+
+
+def test_what_only_review_needs_is_not_in_the_image() -> None:
+    assert {Requirement(line).name for line in REVIEW} & pinned("runtime").keys() == set()
 
 
 def test_the_image_runs_as_a_fixed_user_that_is_not_root() -> None:
@@ -99,7 +111,7 @@ def test_only_what_the_image_is_made_of_reaches_its_build() -> None:
     patterns = [line for line in lines if line and not line.startswith("#")]
     assert patterns[0] == "*"
     assert {pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")} <= {
-        *("addons", "proxy", "pyproject.toml", "README.md", "LICENSE", "packaging/healthcheck.py"),
+        *("addons", "proxy", "pyproject.toml", "README.md", "LICENSE", "packaging/healthcheck.py", "policies/profiles"),
         *("requirements/build.txt", "requirements/runtime.txt"),
     }
 

@@ -31,6 +31,7 @@ CONTRACT_KEYS = [
     "detail",
     "hint",
     "guidance",
+    "help",
     "audit_id",
     "message",
 ]
@@ -75,9 +76,11 @@ def test_the_body_is_the_one_that_the_contract_shows() -> None:
         " to policies/web-app-agent.yaml",
         "guidance": "this is a deliberate policy decision, not an outage;"
         " retrying, other hosts, mirrors or tools will be refused too",
+        "help": "http://outgate.internal/ says what is allowed, and takes requests for access",
         "audit_id": asked.id,
         "message": "outgate: this sandbox's policy does not allow the host (host_not_allowed): if the task needs it,"
-        " ask the person who runs this sandbox to add a rule for evil.example to policies/web-app-agent.yaml",
+        " ask the person who runs this sandbox to add a rule for evil.example to policies/web-app-agent.yaml;"
+        " http://outgate.internal/ says what is allowed, and takes requests for access",
     }
 
 
@@ -311,7 +314,7 @@ class TestClients:
         policy = Policy(name="p", source="50%.yaml")
         message = header(refuse(exchange(grpc=True, policy=policy)), "grpc-message")
         assert message is not None
-        assert message.endswith("policies/50%25.yaml")
+        assert "policies/50%25.yaml; http://outgate.internal/ " in message
 
     def test_head_has_no_body(self) -> None:
         response = refuse(exchange(method="HEAD"))

@@ -58,6 +58,10 @@ def test_every_setting_can_come_from_each_source(tmp_path: Path) -> None:
         "upstream_ca": ("/c1.pem", "/c2.pem"),
         "connect_to": ("a.example:443:127.0.0.1:8443",),
         "allow_anonymous": True,
+        "audit": "stdout",
+        "audit_max_bytes": "1MiB",
+        "audit_max_age": "2h",
+        "audit_fsync": "always",
     }
     environ = {
         "OUTGATE_POLICY": "/p/a.yaml, /p/b",
@@ -68,6 +72,10 @@ def test_every_setting_can_come_from_each_source(tmp_path: Path) -> None:
         "OUTGATE_UPSTREAM_CA": "/c1.pem,/c2.pem",
         "OUTGATE_CONNECT_TO": "a.example:443:127.0.0.1:8443",
         "OUTGATE_ALLOW_ANONYMOUS": "true",
+        "OUTGATE_AUDIT": "stdout",
+        "OUTGATE_AUDIT_MAX_BYTES": "1MiB",
+        "OUTGATE_AUDIT_MAX_AGE": "2h",
+        "OUTGATE_AUDIT_FSYNC": "always",
     }
     file = """
 policy: [/p/a.yaml, /p/b]
@@ -80,6 +88,10 @@ upstream_ca:
   - /c2.pem
 connect_to: a.example:443:127.0.0.1:8443
 allow_anonymous: true
+audit: stdout
+audit_max_bytes: 1048576
+audit_max_age: 2h
+audit_fsync: always
 """
     assert set(flags) == set(Settings.model_fields)
     expected = load(tmp_path, flags)
@@ -122,6 +134,11 @@ def test_a_settings_file_that_is_named_must_exist_and_another_one_need_not(tmp_p
         ("workers: 1000\n", ":1:10", "workers", "not a value for this setting", "1 to 256"),
         ("allow_anonymous: 1\n", ":1:18", "allow_anonymous", "not a value for this setting", "true or false"),
         ("allow_anonymous:\n", ":1:17", "allow_anonymous", "not a value for this setting", "true or false"),
+        ("audit: syslog\n", ":1:8", "audit", "not a value for this setting", "files or stdout"),
+        ("audit_max_bytes: 1k\n", ":1:18", "audit_max_bytes", "not a size", "as in 64MiB"),
+        ("audit_max_bytes: 1KiB\n", ":1:18", "audit_max_bytes", "not a value for this setting", "16KiB"),
+        ("audit_max_age: 5\n", ":1:16", "audit_max_age", "not a value for this setting", "as in 24h"),
+        ("audit_max_age: 1 day\n", ":1:16", "audit_max_age", "not a time", "as in 24h"),
         ("policy: {a: b}\n", ":1:9", "policy", "not a value for this setting", "a list of paths"),
         ("policy: [[a]]\n", ":1:9", "policy", "not a value for this setting", "a list of paths"),
         ('state: ""\n', ":1:8", "state", "not a path", ""),

@@ -76,6 +76,11 @@ def loaded() -> dict[str, Any]:
     return found
 
 
+def test_what_only_review_needs_is_not_loaded(loaded: dict[str, Any]) -> None:
+    packages = {module.partition(".")[0] for module in loaded["modules"]}
+    assert packages & {"duckdb", "genai_prices", "httpx2"} == set()
+
+
 def test_the_interfaces_of_mitmproxy_are_not_loaded(loaded: dict[str, Any]) -> None:
     assert "mitmproxy.proxy.server" in loaded["modules"]
     assert sorted(set(INTERFACES) & set(loaded["modules"])) == []

@@ -1,6 +1,7 @@
 """The audit event, version 1: one flat record per exchange. A leaf module: it knows the exchange and nothing else.
 
-Values of queries, headers and bodies are never part of it; `path` is the raw path without its query.
+Values of queries, headers and bodies are never part of it, but for what `llm` has of an answer; `path` is the raw path
+without its query.
 """
 
 import time
@@ -31,6 +32,7 @@ def event_of(exchange: Exchange, now: float | None = None) -> Event:
         "policy": exchange.policy.name or None,
         "policy_digest": exchange.policy.digest or None,
         "client": exchange.client,
+        "boundary": exchange.boundary,
         "scheme": exchange.scheme,
         "method": sanitise(exchange.method, 32),
         "host": None if exchange.host is None else exchange.host.name,
@@ -41,7 +43,7 @@ def event_of(exchange: Exchange, now: float | None = None) -> Event:
         "reason": str(decision.reason),
         "rule": decision.rule,
         "nearest": decision.nearest,
-        "detail": sanitise(exchange.detail, 300),
+        "detail": sanitise(_detail(exchange), 300),
         "credential": exchange.credential,
         "injected": exchange.injected,
         "not_injected": exchange.not_injected,
@@ -53,12 +55,18 @@ def event_of(exchange: Exchange, now: float | None = None) -> Event:
         "ttfb_ms": _milliseconds(exchange.started, exchange.first_byte),
         "duration_ms": _milliseconds(exchange.started, now),
         "end": exchange.end,
+        "llm": None if exchange.meter is None else exchange.meter.report(over=bool(exchange.end)),
     }
 
 
 def crashed(event: Event) -> Event:
     """The record of an exchange whose worker died, or could not write how it ended."""
     return {**event, "end": "crashed", "duration_ms": None, "detail": "the worker ended before it had recorded the end"}
+
+
+def _detail(exchange: Exchange) -> str:
+    repeated = f"refused {exchange.repeated} times" if exchange.repeated else ""
+    return "; ".join(filter(None, (repeated, exchange.detail)))
 
 
 def _milliseconds(start: float, end: float | None) -> float | None:

@@ -4,25 +4,30 @@ A file of its own beside those of the workers, because one process writes each f
 """
 
 import contextlib
+import math
 import os
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
+from proxy.audit.chained import ChainedLog
 from proxy.audit.event import VERSION, Event
+from proxy.audit.files import Options
 from proxy.audit.sanitise import sanitise
-from proxy.audit.sink import AuditUnavailable, append, encode
+from proxy.audit.sink import AuditUnavailable, encode
 from proxy.errors import ConfigError
 from proxy.exchange import new_id
 from proxy.policy.rules import Policy
 
-FILE = "policy.jsonl"
+LOG = "policy"
 TYPE = "policy"
 _MAX_WAITING = 1000
+_NEVER_CLOSED = Options(max_bytes=sys.maxsize, max_age=math.inf)  # a few lines for each change of a policy
 
 type Result = Literal["loaded", "reloaded", "removed", "kept"]
 type Trigger = Literal["start", "file", "SIGHUP"]
@@ -59,12 +64,19 @@ class PolicyLog:
     """The file `policy.jsonl` in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+        self._folder = folder
         self._waiting: deque[bytes] = deque(maxlen=_MAX_WAITING)
 
     def write(self, records: Iterable[Event]) -> None:
         """Write records in one go. Raises `AuditUnavailable`; then none of them is written."""
-        self._append(b"".join((*self._waiting, *map(encode, records))))
+        lines = [*self._waiting, *map(encode, records)]
+        if lines:
+            try:
+                append(self._folder, lines)
+            except OSError as error:
+                raise AuditUnavailable(os.strerror(error.errno or 0)) from error
+            except ConfigError as error:
+                raise AuditUnavailable(str(error)) from error
         self._waiting.clear()
 
     def note(self, records: Iterable[Event]) -> None:
@@ -82,13 +94,14 @@ class PolicyLog:
             return False
         return True
 
-    def _append(self, lines: bytes) -> None:
-        try:
-            append(self._path, lines)
-        except OSError as error:
-            raise AuditUnavailable(os.strerror(error.errno or 0)) from error
-        except ConfigError as error:
-            raise AuditUnavailable(str(error)) from error
+
+def append(folder: Path, lines: Sequence[bytes]) -> None:
+    """Write lines in one go. Raises `OSError`, or `ConfigError` if the file cannot be opened."""
+    chained = ChainedLog(folder, LOG, _NEVER_CLOSED)
+    try:
+        chained.write(*lines)
+    finally:
+        chained.close()
 
 
 def _result(before: Policy | None, after: Policy | None, trigger: Trigger, error: str) -> Result:

@@ -1,25 +1,31 @@
-"""The audit files of one worker: the log, and the journal of what is in flight.
+"""What one worker records: events, and a journal of what is in flight.
 
 Owns "record, then forward": `begin` must succeed before a byte goes upstream, `finish` writes the one event.
 The journal holds an open event for every exchange that was allowed and has no event in the log yet, so that
 a worker that dies leaves nothing unrecorded; whoever opens the files next turns what is left there into events.
+
+Events are encoded here and not by a logging library: the chain is over exact bytes, each line must be one write whose
+failure is known to whoever would forward, and this is the one thing that every request pays for.
 """
 
-import errno
 import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
+from proxy.audit.chained import ChainedLog
 from proxy.audit.event import Event, crashed, event_of
+from proxy.audit.files import Options
+from proxy.audit.journal import Journal
+from proxy.audit.segments import live
+from proxy.audit.stdout import StandardOutput
 from proxy.errors import ConfigError
 from proxy.exchange import Exchange
 
-_JOURNAL_SIZE = 1 << 20
 _MAX_UNWRITTEN = 10_000  # beside those of exchanges in the journal, which are as many as were in flight
 _RETRY = 0.1  # seconds between two tries to write what waits, at the end
 _to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -31,22 +37,35 @@ class AuditUnavailable(Exception):
     """The audit log cannot be written: nothing may be forwarded."""
 
 
+class _Output(Protocol):
+    """Where events go. `write` takes whole lines, or raises `OSError` and is given the same ones again."""
+
+    def write(self, *lines: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class AuditSink:
-    """The files of worker `number` in `folder`. Events are JSON lines, each written by one `write` call.
+    """The record of worker `number`, with its files in `folder`. Events are JSON lines, each written in one go.
 
     What an earlier writer of these files left in flight waits here as well, as events of their own.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
-        log_path, self._journal_path = _paths(folder, number)
-        self._log = _open(log_path)
-        self._journal = _open(self._journal_path)
-        self._compact_at = _JOURNAL_SIZE
-        # The line in the journal of each exchange that has no event in the log yet.
-        self._in_flight = _left_open(self._journal_path, log_path)
-        self._journal_bytes = os.fstat(self._journal).st_size
+    def __init__(self, folder: Path, number: int, options: Options | None = None) -> None:
+        options = options or Options()
+        self.folder, self.number = folder, number
+        name = f"worker-{number}"
+        path, sync = _journal(folder, number), options.sync == "always"
+        self._output: _Output
+        if options.stdout:
+            self._output = StandardOutput(folder / "stdout.lock")
+            self._journal = Journal(path, None, sync=sync)
+        else:
+            self._output = chained = ChainedLog(folder, name, options)
+            self._journal = Journal(path, live(folder, name), sync=sync)
+            chained.before_closing = self._journal.catch_up
         self._unwritten: deque[tuple[str, bytes]] = deque(
-            (left, encode(crashed(json.loads(line)))) for left, line in self._in_flight.items()
+            (left, encode(crashed(json.loads(line)))) for left, line in self._journal.in_flight.items()
         )
 
     @property
@@ -57,13 +76,10 @@ class AuditSink:
     def begin(self, exchange: Exchange) -> None:
         """Note that an allowed exchange starts. Raises `AuditUnavailable` if that cannot be written."""
         self._write_unwritten()
-        line = encode({**event_of(exchange), "end": "open"})
         try:
-            _write(self._journal, line)
+            self._journal.begin(exchange.id, encode({**event_of(exchange), "end": "open"}))
         except OSError as error:
             raise AuditUnavailable(os.strerror(error.errno or 0)) from error
-        self._in_flight[exchange.id] = line
-        self._journal_bytes += len(line)
 
     def open_event(self, exchange: Exchange) -> None:
         """Record that a long exchange is under way, under the id that its last event will carry."""
@@ -90,15 +106,13 @@ class AuditSink:
                     log.error("audit events are not in the log", error=str(error), waiting=self.waiting)  # noqa: TRY400 - a full disk is no bug
                     break
                 time.sleep(_RETRY)
-        if not self._in_flight and self._journal_bytes:
-            os.ftruncate(self._journal, 0)
-        os.close(self._log)
-        os.close(self._journal)
+        self._output.close()
+        self._journal.close()
         return self.waiting
 
     def _append(self, ends: str, line: bytes) -> None:
         """Write a line that ends this exchange (none, if empty), or keep it until that is possible."""
-        if self.waiting >= _MAX_UNWRITTEN and ends not in self._in_flight:
+        if self.waiting >= _MAX_UNWRITTEN and ends not in self._journal.in_flight:
             log.error("audit event lost: too many wait", waiting=self.waiting)
             return
         self._unwritten.append((ends, line))
@@ -111,54 +125,22 @@ class AuditSink:
         while self._unwritten:
             ends, line = self._unwritten[0]
             try:
-                _write(self._log, line)
+                self._output.write(line)
             except OSError as error:
                 raise AuditUnavailable(os.strerror(error.errno or 0)) from error
             self._unwritten.popleft()
-            self._settle(ends)
-
-    def _settle(self, exchange_id: str) -> None:
-        """Take an exchange whose event stands in the log out of the journal."""
-        if self._in_flight.pop(exchange_id, None) is None:
-            return
-        line = b'{"ended":"%s"}\n' % exchange_id.encode()
-        try:
-            _write(self._journal, line)
-            self._journal_bytes += len(line)
-            if self._journal_bytes > self._compact_at:
-                self._compact_at = self._journal_bytes + _JOURNAL_SIZE  # if it fails now, try again then
-                self._compact()
-        except (OSError, ConfigError) as error:
-            # The event itself stands in the log; a leftover here is found there by `recover`.
-            log.error("audit journal could not be written", error=str(error))  # noqa: TRY400 - a full disk is no bug
-
-    def _compact(self) -> None:
-        """Replace the journal, in one step, by one that holds only what is in flight."""
-        kept = b"".join(self._in_flight.values())
-        fresh = self._journal_path.with_suffix(".fresh")
-        fresh.unlink(missing_ok=True)
-        replacement = _open(fresh)
-        try:
-            _write(replacement, kept)
-            fresh.replace(self._journal_path)
-        except OSError:
-            os.close(replacement)
-            raise
-        os.close(self._journal)
-        self._journal = replacement
-        self._journal_bytes = len(kept)
-        self._compact_at = max(_JOURNAL_SIZE, 2 * len(kept))
+            self._journal.end(ends)
 
 
-def recover(folder: Path, number: int) -> int:
+def recover(folder: Path, number: int, options: Options | None = None) -> int:
     """Write an event for each exchange that the dead worker `number` left in flight; returns how many.
 
     Raises `AuditUnavailable` if not all could be written. The journal keeps the others.
     """
-    if not _paths(folder, number)[1].exists():
+    if not _journal(folder, number).exists():
         return 0
     try:
-        left = AuditSink(folder, number)
+        left = AuditSink(folder, number, options)
         count = left.waiting
         unwritten = left.close()
     except OSError as error:
@@ -170,78 +152,10 @@ def recover(folder: Path, number: int) -> int:
     return count
 
 
-def _paths(folder: Path, number: int) -> tuple[Path, Path]:
-    return folder / f"worker-{number}.jsonl", folder / f"worker-{number}.journal"
-
-
-def _left_open(journal: Path, log_path: Path) -> dict[str, bytes]:
-    """What a journal holds that has neither ended nor an event in the log: its line, by the id of the exchange."""
-    left: dict[str, bytes] = {}
-    for entry in _read_lines(journal):
-        if "ended" in entry:
-            left.pop(str(entry["ended"]), None)
-        elif isinstance(entry.get("id"), str):
-            left[str(entry["id"])] = encode(entry)
-    if left:
-        for event in _read_lines(log_path):
-            if event.get("end") != "open":
-                left.pop(str(event.get("id")), None)
-    return left
+def _journal(folder: Path, number: int) -> Path:
+    return folder / f"worker-{number}.journal"
 
 
 def encode(event: Event) -> bytes:
     """One line: compact ASCII JSON and a newline."""
     return _to_json(event).encode() + b"\n"
-
-
-def _read_lines(path: Path) -> Iterator[Event]:
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the last line of a killed writer
-                continue
-            if isinstance(entry, dict):
-                yield entry
-
-
-def append(path: Path, lines: bytes) -> None:
-    """Write whole lines at the end of a log. Raises `OSError`, or `ConfigError` if it cannot be opened."""
-    fd = _open(path)
-    try:
-        _write(fd, lines)
-    finally:
-        os.close(fd)
-
-
-def _write(fd: int, line: bytes) -> None:
-    if not line:
-        return
-    written = os.write(fd, line)
-    if written != len(line):
-        # A full disk can take half a line. Cut it off again, so that the next one starts where a line starts.
-        os.ftruncate(fd, os.fstat(fd).st_size - written)
-        raise OSError(errno.ENOSPC, "short write")
-
-
-def _open(path: Path) -> int:
-    fd = -1
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
-        _end_last_line(fd)
-    except OSError as error:
-        if fd >= 0:
-            os.close(fd)
-        raise ConfigError(
-            f"cannot open the audit log: {os.strerror(error.errno or 0)}",
-            "make the state folder writable, or name another one with --state",
-            str(path),
-        ) from error
-    return fd
-
-
-def _end_last_line(fd: int) -> None:
-    size = os.fstat(fd).st_size
-    if size and os.pread(fd, 1, size - 1) != b"\n":
-        os.write(fd, b"\n")

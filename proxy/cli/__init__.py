@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from proxy import terminal
+from proxy.cli.audit import audit
 from proxy.cli.ca import ca
 from proxy.cli.check import check
 from proxy.cli.diff import diff
@@ -15,6 +16,7 @@ from proxy.cli.env import env
 from proxy.cli.explain import explain
 from proxy.cli.init import init
 from proxy.cli.replay import replay
+from proxy.cli.run import run
 from proxy.cli.serve import serve
 from proxy.cli.suggest import suggest
 from proxy.cli.test import test
@@ -47,7 +49,7 @@ def outgate() -> None:
     """
 
 
-for command in (init, serve, env, check, explain, test, diff, replay, suggest, ca):
+for command in (init, run, serve, env, check, explain, test, diff, replay, suggest, audit, ca):
     outgate.add_command(command)
 
 

@@ -15,7 +15,6 @@ from proxy.cli.serve import config_option, state_option
 
 if TYPE_CHECKING:
     from proxy.errors import OutgateError
-    from proxy.identity import Keys
     from proxy.policy.rules import Policy
     from proxy.ready import Ready, ReadyPolicy
 
@@ -58,6 +57,7 @@ def env(  # noqa: PLR0913, PLR0917  one parameter for each option
     policy until it expires.
     """
     from proxy.clients import environment
+    from proxy.credentials.placeholder import placeholders
     from proxy.identity import ANONYMOUS, load_or_create_keys, mint
     from proxy.ready import read_ready
     from proxy.settings import load_settings
@@ -75,9 +75,9 @@ def env(  # noqa: PLR0913, PLR0917  one parameter for each option
         proxy_url = f"http://{sandbox}:{token}@{address}"
     else:
         sandbox, proxy_url = ANONYMOUS, f"http://{address}"
-    bundle = Path(ready.ca_file).with_name(folder.ca_bundle.name)
-    variables = environment(proxy_url, ready.ca_file, str(bundle))
-    variables.update(_placeholders(chosen, sandbox, keys, frozenset(variables)))
+    bundle, java = (Path(ready.ca_file).with_name(path.name) for path in (folder.ca_bundle, folder.truststore))
+    variables = environment(proxy_url, ready.ca_file, str(bundle), str(java))
+    variables.update(placeholders(keys.placeholders, sandbox, _load(chosen), variables))
     _print(variables, form)
 
 
@@ -116,27 +116,6 @@ def _seconds(ttl: str) -> int:
     if match is None:
         raise ConfigError(f"not a time to live: {ttl[:40]!r}", "use a number and a unit: 90s, 30m, 8h, 7d")
     return int(match[1]) * _UNITS[match[2]]
-
-
-def _placeholders(chosen: "ReadyPolicy", sandbox: str, keys: "Keys", taken: frozenset[str]) -> dict[str, str]:
-    """The fakes of the policy's credentials, by variable."""
-    from proxy.credentials.placeholder import placeholder
-    from proxy.errors import ConfigError
-
-    policy = _load(chosen)
-    found: dict[str, str] = {}
-    for spec in policy.credentials.values():
-        variable = spec.placeholder
-        if variable is None:
-            continue
-        if variable in taken:
-            raise ConfigError(
-                f"the placeholder of the credential {spec.name} needs {variable}, which is in use",
-                "give the credential another variable",
-                policy.source,
-            )
-        found[variable] = placeholder(keys.placeholders, sandbox, policy.name, spec)
-    return found
 
 
 def _load(chosen: "ReadyPolicy") -> "Policy":

@@ -69,6 +69,22 @@ def state_option[F: Callable[..., Any]](command: F) -> F:
     default=None,
     help="Let clients without a token use the policy, also beyond loopback. Needs exactly one policy.",
 )
+@click.option(
+    "--audit",
+    type=click.Choice(["files", "stdout"]),
+    help="Write audit events to files in the state folder, or to standard output.  [default: files]",
+)
+@click.option(
+    "--audit-max-bytes",
+    metavar="SIZE",
+    help="Close an audit file at this size, as in 64MiB, and compress it.  [default: 64MiB]",
+)
+@click.option("--audit-max-age", metavar="TIME", help="Close an audit file at this age, as in 24h.  [default: 24h]")
+@click.option(
+    "--audit-fsync",
+    type=click.Choice(["never", "checkpoint", "always"]),
+    help="When the audit log is forced to the disk.  [default: checkpoint]",
+)
 @config_option
 @click.pass_context
 def serve(context: click.Context, /, config: Path | None, **flags: object) -> None:

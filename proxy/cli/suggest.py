@@ -69,10 +69,13 @@ def _current(policy: tuple[str, ...], merge: Path | None, output: Path | None, n
     """The policy that is there already, as it decides without `mode: observe`. Raises `ConfigError`."""
     from dataclasses import replace
 
+    from proxy.config.files import read_bytes
     from proxy.config.texts import read_id
     from proxy.config.wrong import Wrong
     from proxy.errors import ConfigError
 
+    if output is not None:
+        _is_new(output)
     try:
         read_id(name)
     except Wrong as wrong:
@@ -81,6 +84,8 @@ def _current(policy: tuple[str, ...], merge: Path | None, output: Path | None, n
         raise ConfigError("--merge stands alone", "the file to merge into is the current policy and the output")
     if not policy and merge is None:
         return None
+    if merge is not None:
+        read_bytes(merge)  # before the log is read: it is a file, and no folder that holds one
     found = load_named(policy or [str(merge)], None)
     if len(found) != 1:
         raise ConfigError("there are several policies", "name the file of the one that the rules are to join")
@@ -159,13 +164,28 @@ def _replace(file: Path, data: bytes, check: "Callable[[Path], None]") -> None:
             draft.unlink()
 
 
+_ANOTHER = "name another one, or add to a policy that is there with --merge"
+
+
+def _is_new(file: Path) -> None:
+    """Raises `ConfigError` for what no new file can be; early, because reading a log takes a moment."""
+    import os
+
+    from proxy.errors import ConfigError
+
+    if os.path.lexists(file):
+        folder = file.is_dir()
+        message, hint = ("this is a folder", "name a file in it") if folder else ("the file is there already", _ANOTHER)
+        raise ConfigError(message, hint, str(file))
+
+
 def _write_new(file: Path, text: str) -> None:
     """Write a file that is not there yet. Raises `ConfigError`."""
     from proxy.errors import ConfigError
     from proxy.state import PUBLIC, create_once
 
     if not create_once(file, text.encode(), PUBLIC):
-        raise ConfigError("the file is there already", "name another one, or add to this one with --merge", str(file))
+        raise ConfigError("the file is there already", _ANOTHER, str(file))
 
 
 def _tell(file: Path | None, made: "Suggestion", notes: list[str]) -> None:

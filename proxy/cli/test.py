@@ -1,6 +1,7 @@
 """`outgate test`: the expectations that stand beside policies, held against them."""
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +112,9 @@ def _groups(paths: Sequence[Path]) -> dict[Path, dict[Path, list[Path]]]:
 
     found: dict[Path, dict[Path, list[Path]]] = {}
     for path in paths:
-        place = path / SUITES if (path / SUITES).is_dir() else path
-        suites = place if place.is_dir() else place.parent
-        if place.exists() and suites.resolve().name != SUITES:
+        place = path / SUITES if _is_folder(path / SUITES) else path
+        suites = place if _is_folder(place) else place.parent
+        if os.access(place, os.F_OK) and suites.resolve().name != SUITES:
             hint = f"suites stand in a folder named `{SUITES}` beside the policies: policies/{SUITES}/my-agent.yaml"
             raise ConfigError("there are no suites here", hint, str(path))
         files = expand(place, SUITE)
@@ -121,6 +122,13 @@ def _groups(paths: Sequence[Path]) -> dict[Path, dict[Path, list[Path]]]:
         folder = suites.parent if suites.name == SUITES else suites / ".."
         found.setdefault(folder, {})[place] = files
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: whoever opens it says so
+        return False
 
 
 def _read(files: Sequence[Path], policies: "dict[str, Policy]") -> "list[Suite]":

@@ -8,7 +8,7 @@ from functools import lru_cache
 from proxy.config.tree import shown
 from proxy.config.wrong import Wrong
 from proxy.policy.address import Network
-from proxy.policy.host import HostPattern, MalformedHost, parse_host
+from proxy.policy.host import INTERNAL, HostPattern, MalformedHost, parse_host
 
 # In the private section of the public suffix list, and yet one publisher's documentation: nobody receives there what
 # a visitor sends. The policy contract names this wildcard as its example.
@@ -39,6 +39,10 @@ def read_host(text: str) -> HostPattern:
         name = parse_host(bare).name
     except MalformedHost:
         raise Wrong(f"not a host name: {shown(text)}", 'write `api.example.com` or `"*.example.com"`') from None
+    if name == INTERNAL or name.endswith("." + INTERNAL):
+        raise Wrong(
+            f"{shown(text)} is reserved: Outgate answers there itself", "leave it out; no rule is needed for it"
+        )
     if bare == text:
         return HostPattern(name)
     _refuse_public_suffix(name)

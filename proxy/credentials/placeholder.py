@@ -6,9 +6,12 @@ Stateless: every worker that has the key computes the same fake, so nothing is s
 import hmac
 import json
 import string
+from collections.abc import Collection
 
 from proxy.credentials.providers import GENERIC_SHAPE, provider_of
+from proxy.errors import ConfigError
 from proxy.policy.credential import CredentialSpec
+from proxy.policy.rules import Policy
 
 MARK = "outgate"
 """The word that each placeholder holds, so that one search tells whether a head can hold any. A literal value too."""
@@ -26,6 +29,26 @@ def placeholder(key: bytes, sandbox: str, policy: str, spec: CredentialSpec) -> 
     shape = GENERIC_SHAPE if provider is None else provider.shape
     named = json.dumps(["outgate placeholder 1", sandbox, policy, spec.name]).encode()
     return shape.prefix + _base62(hmac.digest(key, named, "sha256"), shape.tail)
+
+
+def placeholders(key: bytes, sandbox: str, policy: Policy, taken: Collection[str]) -> dict[str, str]:
+    """The fakes of a policy's credentials in one sandbox, by the variable that they stand in.
+
+    Raises `ConfigError` for a variable that is `taken`.
+    """
+    found: dict[str, str] = {}
+    for spec in policy.credentials.values():
+        variable = spec.placeholder
+        if variable is None:
+            continue
+        if variable in taken:
+            raise ConfigError(
+                f"the placeholder of the credential {spec.name} needs {variable}, which is in use",
+                "give the credential another variable",
+                policy.source,
+            )
+        found[variable] = placeholder(key, sandbox, policy.name, spec)
+    return found
 
 
 def _base62(digest: bytes, length: int) -> str:

@@ -165,6 +165,7 @@ def refusal_bytes(context: Context, reason: Reason, detail: str) -> bytes:
         if session.target is not None:
             exchange.host, exchange.port = session.target.host, session.target.port
     exchange.refuse(reason, detail)
+    gate.note_refusal(exchange)
     response = refuse(exchange)
     exchange.status = response.status
     gate.finish(session, exchange, "refused")

@@ -1,4 +1,4 @@
-"""The listener: accepts clients on a socket that was opened before, and gives each a handler of ours.
+"""The listener: accepts clients on sockets that were opened before, and gives each a handler of ours.
 
 Registers a proxy mode with mitmproxy, so that neither its handler nor its listener has to be patched.
 """
@@ -6,6 +6,7 @@ Registers a proxy mode with mitmproxy, so that neither its handler nor its liste
 import asyncio
 import socket
 import time
+from collections import Counter
 from typing import Any, ClassVar
 
 import structlog
@@ -17,8 +18,11 @@ from mitmproxy.proxy.layers import modes
 from proxy import limits
 from proxy.engine.handler import Handler
 from proxy.engine.state import Services
+from proxy.session import Bound
 
 log = structlog.get_logger("engine")
+
+type Socket = socket.socket  # the class below has an attribute of the module's name
 
 
 class OutgateMode(mode_specs.RegularMode):
@@ -31,16 +35,45 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
     """The server of that mode. `services` and `socket` are set before it starts; one listener per process."""
 
     services: ClassVar[Services]
-    socket: ClassVar[socket.socket]
+    socket: ClassVar[Socket | None]  # None: there are sandboxes with sockets of their own, and nobody else
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clients: Counter[Bound] = Counter()
 
     def make_top_layer(self, context: Context) -> layer.Layer:
         return modes.HttpProxy(context)
 
     async def listen(self, host: str, port: int) -> list[Any]:  # noqa: ARG002
-        return [await asyncio.start_server(self.handle_stream, sock=type(self).socket, backlog=limits.BACKLOG)]
+        sock = type(self).socket
+        return [] if sock is None else [await self._accept_on(self.handle_stream, sock)]
+
+    async def serve_sandbox(self, bound: Bound, sock: Socket) -> asyncio.Server:
+        """Accept the clients of one sandbox on its own socket, as many as are its share."""
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._clients[bound] >= limits.MAX_SANDBOX_CLIENTS:
+                log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
+                writer.transport.abort()
+                return
+            self._clients[bound] += 1
+            try:
+                await self._serve_client(reader, writer, bound)
+            finally:
+                self._clients[bound] -= 1
+                if not self._clients[bound]:
+                    del self._clients[bound]
+
+        return await self._accept_on(handle, sock)
+
+    async def _accept_on(self, handle: Any, sock: Socket) -> asyncio.Server:
+        return await asyncio.start_server(handle, sock=sock, backlog=limits.BACKLOG)
 
     async def handle_stream(self, reader: Any, writer: Any = None) -> None:
         """Serve one client to its end."""
+        await self._serve_client(reader, writer, None)
+
+    async def _serve_client(self, reader: Any, writer: Any, bound: Bound | None) -> None:
         if len(self.manager.connections) >= limits.MAX_CLIENTS:
             log.warning("too many clients; one was turned away", clients=len(self.manager.connections))
             writer.transport.abort()
@@ -49,6 +82,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handler = Handler(ctx.master, reader, writer, self.mode, self.services)
+        handler.session.bound = bound
         handler.layer = self.make_top_layer(handler.layer.context)
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()

@@ -5,7 +5,7 @@ import time
 from mitmproxy import http
 from mitmproxy.net.http.validate import validate_headers
 
-from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, returned
+from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, meter_of, returned
 from proxy.engine.state import exchange_of, mask_of
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
@@ -45,8 +45,10 @@ def _prepare(flow: http.HTTPFlow, exchange: Exchange, response: http.Response, *
     response.headers.fields = returned(response.headers.fields, mask, upgrade=upgrade)
     if mask is not None:
         response.data.reason = mask.apply(response.data.reason)
+    exchange.meter = meter_of(exchange, response.status_code, response.headers.fields, mask)
+    coding = coding_of(response.headers.fields)
     try:
-        body = BodyFilter(mask, coding_of(response.headers.fields), lambda size: _count(exchange, size))
+        body = BodyFilter(mask, coding, lambda size: _count(exchange, size), exchange.meter)
     except Undecodable as error:
         exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, str(error))
         return

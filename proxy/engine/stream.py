@@ -5,6 +5,7 @@ the policy has spoken (see tests/engine/test_mirrored.py). What may happen is al
 `Exchange`: a flow without one, or one that is not allowed, goes nowhere.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
@@ -53,7 +54,7 @@ from proxy.engine.state import (
     session_of,
 )
 from proxy.engine.tunnel import Tunnel
-from proxy.engine.wire import check_upstream, clean_trailers, copy_head, to_flow_response, upstream_request
+from proxy.engine.wire import check_upstream, clean_trailers, copy_head, head_of, to_flow_response, upstream_request
 from proxy.exchange import Exchange
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse
@@ -74,7 +75,8 @@ class Pause(commands.RequestWakeup):
 class Stream(HttpStream):
     """An HTTP stream that obeys its exchange.
 
-    `pieces` is what is left of the first event in `arrived`, while the client takes what came before.
+    `pieces` is what is left of the first event in `arrived`, while the client takes what came before. `gathered` is the
+    body of a request that is answered here and needs it.
     """
 
     discarded = 0
@@ -86,6 +88,7 @@ class Stream(HttpStream):
         super().__init__(context, stream_id)
         self.arrived: deque[events.Event] = deque()
         self.pieces: Iterator[bytes] | None = None
+        self.gathered = bytearray()
 
     @property
     def services(self) -> Services:
@@ -135,8 +138,10 @@ class Stream(HttpStream):
             return
         if not self.exchange.allowed:
             yield from self.refuse()
-            return
-        yield from self._forward(end_stream=event.end_stream)
+        elif self.exchange.internal:
+            yield from self._answer_here(end_stream=event.end_stream)
+        else:
+            yield from self._forward(end_stream=event.end_stream)
 
     def _forward(self, *, end_stream: bool) -> layer.CommandGenerator[None]:
         if not (yield from self.make_server_connection()):
@@ -153,16 +158,20 @@ class Stream(HttpStream):
         except DialError as error:
             yield from self.refuse(error.reason, str(error))
             return
-        if not end_stream and self.flow.request.headers.get("expect"):
-            # Answered only now: a refused request is never invited to send its body.
-            interim = http.Response.make(100)
-            interim.headers.clear()
-            yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)
+        if not end_stream:
+            yield from self._invite()
         self.exchange.sent = True
         yield SendHttp(Departure(self.stream_id, request, end_stream, exchange=self.exchange), self.context.server)
         self.flow.request.stream = self._count_out
         self.client_state = self.state_stream_request_body
         self.server_state = self.state_wait_for_response_headers
+
+    def _invite(self) -> layer.CommandGenerator[None]:
+        """Ask for the body, if the client waits for that. Only now: a refused request is never invited to send it."""
+        if self.flow.request.headers.get("expect"):
+            interim = http.Response.make(100)
+            interim.headers.clear()
+            yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Mirrors `HttpStream.make_server_connection`; the destination is the one that was judged."""
@@ -315,23 +324,56 @@ class Stream(HttpStream):
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
-    # --- refusals ---
+    # --- answers of our own ---
+
+    def _answer_here(self, *, end_stream: bool) -> layer.CommandGenerator[None]:
+        """Answer what is asked of Outgate itself, from the head alone unless the body counts."""
+        if end_stream or not self.services.gate.desk.takes_body(self.exchange):
+            yield from self._answer(b"")
+            return
+        self.session.head_since = time.monotonic()  # the body has the time that a head has
+        self.client_state = self.state_gather_request_body
+        yield from self._invite()
+
+    def state_gather_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData):
+            self.gathered += event.data[: limits.MAX_ACCESS + 1 - len(self.gathered)]
+            if len(self.gathered) <= limits.MAX_ACCESS:
+                return
+        elif not isinstance(event, RequestEndOfMessage):
+            return
+        else:
+            self.client_state = self.state_done
+        self.session.head_since = None
+        yield from self._answer(bytes(self.gathered))
+
+    def _answer(self, body: bytes) -> layer.CommandGenerator[None]:
+        response = self.services.gate.answer(self.session, self.exchange, head_of(self.flow.request), body)
+        if response is None:
+            yield from self.refuse()
+        else:
+            yield from self._end_with(to_flow_response(response), "complete")
 
     def refuse(self, reason: Reason | None = None, detail: str = "") -> layer.CommandGenerator[None]:
         """Answer with the refusal at once; the rest of the request is read and thrown away."""
         exchange = self.exchange
         if reason is not None:
             exchange.refuse(reason, detail)
-        self.answered = True
+        self.services.gate.note_refusal(exchange)
         response = to_flow_response(refuse(exchange))
-        exchange.status = response.status_code
-        self.flow.response = response
         # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
         last = exchange.decision.reason is Reason.MALFORMED_REQUEST and not self.flow.request.is_http2
         if last:
             response.headers["connection"] = "close"
+        yield from self._end_with(response, "refused", last=last)
+
+    def _end_with(self, response: http.Response, end: str, *, last: bool = False) -> layer.CommandGenerator[None]:
+        """Send a whole answer of our own; what is still to come of the request is thrown away."""
+        self.answered = True
+        self.exchange.status = response.status_code
+        self.flow.response = response
         yield from self._send(response)
-        self.services.gate.finish(self.session, exchange, "refused")
+        self.services.gate.finish(self.session, self.exchange, end)
         self.flow.live = False
         done = self.client_state in (self.state_done, self.state_errored)
         self.client_state = self.server_state = self.state_errored
@@ -393,6 +435,7 @@ class Stream(HttpStream):
         yield from self.child_layer.handle_event(event)
 
     def _refuse_connect(self, exchange: Exchange) -> layer.CommandGenerator[None]:
+        self.services.gate.note_refusal(exchange)
         self.flow.response = to_flow_response(refuse(exchange, connect=True))
         exchange.status = self.flow.response.status_code
         yield HttpConnectErrorHook(self.flow)

@@ -21,9 +21,13 @@ from pathlib import Path
 import structlog
 
 from proxy import ca, limits, logs, terminal
-from proxy.audit import sink
+from proxy.audit import files, sink, stdout
 from proxy.dial import Dialer
+from proxy.endpoint import Listen
+from proxy.engine import worker
 from proxy.engine.certificates import ClientContexts, UpstreamContext
+from proxy.engine.handover import Handover
+from proxy.engine.keeping import Keeping
 from proxy.engine.reload import Reloader
 from proxy.engine.state import Services
 from proxy.engine.watchdog import START_TIME, Watchdog
@@ -46,18 +50,26 @@ _FLUSH_TIME = 2.0  # seconds that a worker tries to write its last events
 _EVENTS_LEFT = 74  # the exit status of a worker that could not, and that of the proxy (EX_IOERR of sysexits.h)
 
 
-def serve(settings: Settings, policies: Sequence[Policy], seen: Snapshot) -> int:
+def serve(
+    settings: Settings,
+    policies: Sequence[Policy],
+    seen: Snapshot,
+    *,
+    run: str = "",
+    launcher: socket.socket | None = None,
+) -> int:
     """Run the proxy until SIGTERM or SIGINT; returns the exit status: 0, or 74 if events are not in the audit log.
 
     Raises `ConfigError` for what is wrong at the start.
 
-    `seen` is the state of the policy files before they were read; changes from there on are reloaded.
+    `seen` is the state of the policy files before they were read; changes from there on are reloaded. With `launcher`
+    it serves the sandbox that comes over it, as the run of that name, and ends with it.
     """
     logs.configure()
     protect_process()
-    state = open_state(settings.state)
+    state = open_state(settings.state, run=run)
     with serving(state):
-        return _Supervisor(settings, policies, seen, state).run()
+        return _Supervisor(settings, policies, seen, state, launcher).run()
 
 
 def protect_process() -> None:
@@ -75,12 +87,20 @@ def protect_process() -> None:
 class _Worker:
     number: int
     control: socket.socket
+    sandboxes: socket.socket
     watchdog: Watchdog
     started: float = field(default_factory=time.monotonic)
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, policies: Sequence[Policy], seen: Snapshot, state: StateDir) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        policies: Sequence[Policy],
+        seen: Snapshot,
+        state: StateDir,
+        launcher: socket.socket | None,
+    ) -> None:
         self.settings = settings
         self.state = state
         self.workers: dict[int, _Worker] = {}  # by process id
@@ -92,8 +112,11 @@ class _Supervisor:
         self.keys = load_or_create_keys(state)
         served = Serving.read(policies, os.environ)
         self.upstream = UpstreamContext(settings.upstream_ca)
+        self.options = _audit_options(settings, run=state.run)
         self._check_audit()
-        self.listening = _listen(settings)
+        self.keeping = Keeping(state, settings.audit_fsync, self._become_keeper)
+        self.listening = None if settings.listen is None else _listen(settings.listen)
+        self.handover = Handover(state.control, launcher)
         self.reloader = Reloader(settings, served, Watch(settings.policy, seen), state.audit, self._controls)
 
     @property
@@ -101,7 +124,10 @@ class _Supervisor:
         return [*self.reloader.serving.policies.values()]
 
     def _controls(self) -> dict[int, socket.socket]:
-        return {pid: worker.control for pid, worker in self.workers.items()}
+        return {pid: each.control for pid, each in self.workers.items()}
+
+    def _sandboxes(self) -> dict[int, socket.socket]:
+        return {pid: each.sandboxes for pid, each in self.workers.items()}
 
     def run(self) -> int:
         ready_read, self.ready = os.pipe()
@@ -114,6 +140,7 @@ class _Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
         self.close_in_child = (ready_read, self.alive, stop_read, stop_write)
+        self.keeping.begin()
         try:
             for number in range(self.settings.workers):
                 self._fork(number)
@@ -128,7 +155,7 @@ class _Supervisor:
         """End what an earlier run left in flight, and open every audit file once."""
         for journal in sorted(self.state.audit.glob("worker-*.journal")):
             try:
-                left = sink.recover(self.state.audit, int(journal.stem.removeprefix("worker-")))
+                left = sink.recover(self.state.audit, int(journal.stem.removeprefix("worker-")), self.options)
             except sink.AuditUnavailable as error:
                 raise ConfigError(
                     f"cannot write to the audit log: {error}", "make room for it, or name another folder with --state"
@@ -136,45 +163,63 @@ class _Supervisor:
             if left:
                 log.warning("exchanges of an earlier run were ended in the audit log", exchanges=left)
         for number in range(self.settings.workers):
-            sink.AuditSink(self.state.audit, number).close()
+            sink.AuditSink(self.state.audit, number, self.options).close()
+        if self.options.stdout:
+            stdout.prepare()
 
     # --- workers ---
 
     def _fork(self, number: int) -> None:
         ours, control = socket.socketpair()
+        our_sandboxes, sandboxes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         watchdog = Watchdog()
         try:
             pid = os.fork()
         except OSError:
-            ours.close()
-            control.close()
+            for each in (ours, control, our_sandboxes, sandboxes):
+                each.close()
             raise
         if pid:
             control.close()
-            self.workers[pid] = _Worker(number, ours, watchdog)
+            sandboxes.close()
+            self.workers[pid] = _Worker(number, ours, our_sandboxes, watchdog)
             return
         status = 70
         try:
-            signal.set_wakeup_fd(-1)
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-                signal.signal(signum, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's to say what follows from it
-            for fd in self.close_in_child:
-                os.close(fd)
-            for each in (ours, *self._controls().values()):
-                each.close()
-            status = self._work(number, control, watchdog)
+            self._become_child()
+            ours.close()
+            our_sandboxes.close()
+            ties = worker.Ties(self.ready, self.parent, control, sandboxes, self.handover.opened, watchdog.pulse)
+            status = self._work(number, ties)
         except Exception as error:
             log.exception("worker failed", error=type(error).__name__)
         finally:
             os._exit(status)
 
-    def _work(self, number: int, control: socket.socket, watchdog: Watchdog) -> int:
-        from proxy.engine import worker
+    def _become_child(self) -> None:
+        """Let go, after a fork, of what is the supervisor's alone."""
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's to say what follows from it
+        for fd in self.close_in_child:
+            os.close(fd)
+        for each in (*self._controls().values(), *self._sandboxes().values(), *self.handover.sockets):
+            each.close()
 
+    def _become_keeper(self) -> None:
+        """The same for a child that serves nobody."""
+        self._become_child()
+        os.close(self.ready)
+        os.close(self.parent)
+        if self.listening is not None:
+            self.listening.close()
+        protect_process()
+
+    def _work(self, number: int, ties: worker.Ties) -> int:
         protect_process()
         # What the last worker of this number left, and nobody could write, is written before anything is forwarded.
-        audit = sink.AuditSink(self.state.audit, number)
+        audit = sink.AuditSink(self.state.audit, number, self.options)
         gate = Gate(
             serving=self.reloader.serving,
             placeholder_key=self.keys.placeholders,
@@ -188,7 +233,7 @@ class _Supervisor:
             client_contexts=ClientContexts(self.authority),
             upstream_context=self.upstream,
         )
-        worker.run(services, self.listening, worker.Ties(self.ready, self.parent, control, watchdog.pulse))
+        worker.run(services, self.listening, ties)
         return _EVENTS_LEFT if audit.close(_FLUSH_TIME) else 0
 
     def _reap(self) -> None:
@@ -200,20 +245,23 @@ class _Supervisor:
                 return
             if pid == 0:
                 return
+            if self.keeping.reaped(pid, status):
+                continue
             if pid not in self.workers:  # as the first process of a container we inherit orphans
                 continue
-            worker = self.workers.pop(pid)
-            worker.control.close()
-            self.vacant.append(worker.number)
-            left = self._recover(worker.number)
-            log.error("worker ended; starting another", worker=worker.number, status=status, unfinished=left)
-            if time.monotonic() - worker.started < _RESTART_PAUSE:
+            ended = self.workers.pop(pid)
+            ended.control.close()
+            ended.sandboxes.close()
+            self.vacant.append(ended.number)
+            left = self._recover(ended.number)
+            log.error("worker ended; starting another", worker=ended.number, status=status, unfinished=left)
+            if time.monotonic() - ended.started < _RESTART_PAUSE:
                 time.sleep(_RESTART_PAUSE)
 
     def _recover(self, number: int) -> int | None:
         """Record what a dead worker left in flight; how much that was, None if the log cannot be written now."""
         try:
-            return sink.recover(self.state.audit, number)
+            return sink.recover(self.state.audit, number, self.options)
         except sink.AuditUnavailable as error:
             log.error("exchanges of a worker that ended are in its journal alone", worker=number, error=str(error))  # noqa: TRY400 - a full disk is no bug
             return None
@@ -249,12 +297,24 @@ class _Supervisor:
         return True
 
     def _watch(self, stop: int) -> None:
-        while not self._stopping(stop):
+        while not self._stopping(stop) and not self.handover.ended:
             self._reap()
             self._fill()
             self._look()
             self._end_hung()
-            select.select([stop], [], [], POLL_TIME)
+            self.keeping.turn()
+            self._wait(stop)
+
+    def _wait(self, stop: int) -> None:
+        """Until there is something to do, or to look whether there is."""
+        waiting = {sock.fileno(): sock for sock in self.handover.sockets}
+        poll = select.poll()  # `select` cannot wait for more than 1,024 descriptors
+        for fd in (stop, *waiting):
+            poll.register(fd, select.POLLIN)
+        readable = [waiting[fd] for fd, _ in poll.poll(POLL_TIME * 1000) if fd in waiting]
+        for pid in self.handover.look(readable, self.reloader.serving.policies, self._sandboxes()):
+            log.error("a worker could not be told of a sandbox; it is replaced", worker=self.workers[pid].number)
+            _end(pid)
 
     def _look(self) -> None:
         """Reload what changed, or what SIGHUP asks for."""
@@ -284,9 +344,9 @@ class _Supervisor:
     def _end_hung(self) -> None:
         """End workers that do not turn any more: what they hold would wait for ever."""
         now = time.monotonic()
-        for pid, worker in self.workers.items():
-            if worker.watchdog.hangs(now):
-                log.error("a worker hangs; it is replaced", worker=worker.number)
+        for pid, each in self.workers.items():
+            if each.watchdog.hangs(now):
+                log.error("a worker hangs; it is replaced", worker=each.number)
                 _end(pid)
 
     def _stopping(self, stop: int) -> bool:
@@ -304,29 +364,35 @@ class _Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + limits.DRAIN_TIME + 5
-        for pid, worker in self.workers.items():
+        for pid, each in self.workers.items():
             while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.01)
             unwritten = os.waitstatus_to_exitcode(ended[1]) == _EVENTS_LEFT
-            if self._recover(worker.number) is None or unwritten:
+            if self._recover(each.number) is None or unwritten:
                 self.status = _EVENTS_LEFT
         for number in self.vacant:
             if self._recover(number) is None:
                 self.status = _EVENTS_LEFT
+        self.keeping.end()
         with contextlib.suppress(OSError):
+            self.handover.close()
             self.state.ready.unlink(missing_ok=True)
             if self.settings.ready_file is not None:
                 self.settings.ready_file.unlink(missing_ok=True)
 
     def _announce(self) -> None:
         self._write_ready()
+        if self.state.run:
+            return  # its launcher has the word
         named = ", ".join(f"{policy.name} ({policy.digest[:12]})" for policy in self.policies)
-        terminal.say(
-            f"outgate listens on {self._address()} · policy {named} · CA {self.state.ca_cert}"
-            f' · clients: eval "$({self._env_command()})"'
-        )
+        where, clients = f"listens on {self._address()}", f'eval "$({self._env_command()})"'
+        if self.listening is None:
+            where, clients = "listens nowhere", f"outgate run --via {shlex.quote(str(self.state.root))} -- COMMAND"
+        log.info("checkpoints of the audit log are signed", public_key=self.keeping.public_key)
+        tell = terminal.note if self.options.stdout else terminal.say
+        tell(f"outgate {where} · policy {named} · CA {self.state.ca_cert} · clients: {clients}")
 
     def _write_ready(self) -> None:
         policies = tuple(
@@ -339,6 +405,9 @@ class _Supervisor:
                 write_ready(path, ready)
 
     def _address(self) -> str:
+        """`HOST:PORT`, empty if there are only sandboxes with sockets of their own."""
+        if self.listening is None:
+            return ""
         host, port = self.listening.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -349,13 +418,18 @@ class _Supervisor:
             words += ["--state", str(self.settings.state)]
         if len(self.policies) > 1:
             words += ["--policy", "NAME"]
-        if self.settings.listen.address.is_unspecified:
+        if self.settings.listen is not None and self.settings.listen.address.is_unspecified:
             words += ["--proxy", "HOST:PORT"]
         return shlex.join(words)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    listen = settings.listen
+def _audit_options(settings: Settings, *, run: str) -> files.Options:
+    """How the audit log is written. Standard output belongs to the command that a run starts."""
+    to_stdout = settings.audit == "stdout" and not run
+    return files.Options(settings.audit_max_bytes, settings.audit_max_age, settings.audit_fsync, stdout=to_stdout)
+
+
+def _listen(listen: Listen) -> socket.socket:
     family = socket.AF_INET6 if listen.address.version == 6 else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -57,6 +57,8 @@ class Tunnel(layer.Layer):
             session_of(self.context.client).head_since = None
         pieces = [data] if self.scrubber is None else self.scrubber.feed(data)
         for piece in pieces:
+            if self.exchange.meter is not None:
+                self.exchange.meter.feed(piece)
             yield commands.SendData(self.context.client, piece)
 
     def _judge(self) -> layer.CommandGenerator[bool]:

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +18,7 @@ from proxy.engine.control import follow
 from proxy.engine.handler import Handler
 from proxy.engine.lean import Master, Proxyserver
 from proxy.engine.listener import Listener, enforce_deadlines
+from proxy.engine.sandboxes import Opened, Sandboxes
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse, beat
 from proxy.serving import Serving
@@ -28,28 +30,33 @@ log = structlog.get_logger("worker")
 class Ties:
     """What ties a worker to its supervisor. It writes a byte to the pipe `ready` when connections are really accepted;
     the end of the pipe `parent` means that the supervisor is gone, and stops it; new policies come over `control`;
-    `pulse` beats as long as it turns.
+    `opened` are the sandboxes that it starts with, and what becomes of these and others comes over `sandboxes`; `pulse`
+    beats as long as it turns.
     """
 
     ready: int
     parent: int
     control: socket.socket
+    sandboxes: socket.socket
+    opened: Sequence[Opened]
     pulse: Pulse
 
 
-def run(services: Services, listening: socket.socket, ties: Ties) -> None:
+def run(services: Services, listening: socket.socket | None, ties: Ties) -> None:
     """Serve until SIGTERM, then drain."""
     asyncio.run(_until_signal(services, listening, ties))
 
 
-async def _until_signal(services: Services, listening: socket.socket, ties: Ties) -> None:
+async def _until_signal(services: Services, listening: socket.socket | None, ties: Ties) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve(services, listening, ties, stop)
 
 
-async def serve(services: Services, listening: socket.socket, ties: Ties, stop: asyncio.Event | None = None) -> None:
+async def serve(
+    services: Services, listening: socket.socket | None, ties: Ties, stop: asyncio.Event | None = None
+) -> None:
     """Serve until `stop` is set or the supervisor is gone, then drain."""
     logs.configure()
     stop = stop or asyncio.Event()
@@ -57,11 +64,13 @@ async def serve(services: Services, listening: socket.socket, ties: Ties, stop: 
     Listener.services, Listener.socket = services, listening
     manager = _make_master()
     await manager.setup_servers()
-    if not all(server.is_running for server in manager.servers):
+    if listening is not None and not all(server.is_running for server in manager.servers):
         raise RuntimeError("the listener did not start")
+    sandboxes = Sandboxes(manager)
     tasks = [
         asyncio.create_task(beat(ties.pulse)),
         asyncio.create_task(enforce_deadlines(manager)),
+        asyncio.create_task(sandboxes.follow(ties.sandboxes, ties.opened)),
         asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager))),
     ]
     for task in tasks:
@@ -70,6 +79,7 @@ async def serve(services: Services, listening: socket.socket, ties: Ties, stop: 
     gc.freeze()
     os.write(ties.ready, b"+")
     await stop.wait()
+    sandboxes.close()
     await _drain(manager)
     for task in tasks:
         task.cancel()
@@ -117,7 +127,8 @@ def _trust_types() -> None:
 async def _drain(manager: Proxyserver) -> None:
     """Stop accepting, let what is in flight end, then cut the rest."""
     for server in list(manager.servers):
-        await server.stop()
+        if server.is_running:
+            await server.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.DRAIN_TIME):
             while any(_busy(handler) for handler in manager.connections.values()):  # noqa: ASYNC110

@@ -11,6 +11,9 @@ from typing import Self
 
 type Address = IPv4Address | IPv6Address
 
+INTERNAL = "outgate.internal"
+"""The name under which Outgate itself answers its sandboxes: never resolved, never dialled, in no policy."""
+
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label starts with a letter, so no IPv4 spelling that a resolver would still
 # accept (2130706433, 0x7f000001, 127.1, 0177.0.0.1) can pass for a name (WHATWG URL, "ends in a number").

@@ -82,7 +82,8 @@ def _provider(exchange: Exchange) -> Dialect:
 
 def git_text(facts: Facts) -> str:
     """Plain text: git prints each line after `remote:`."""
-    return f"{facts.sentence}\n{facts.detail}\nhint: {facts.hint}\naudit id: {facts.audit_id}\n"
+    helping = f"help: {facts.help}\n" if facts.help else ""
+    return f"{facts.sentence}\n{facts.detail}\nhint: {facts.hint}\n{helping}audit id: {facts.audit_id}\n"
 
 
 def oci_errors(facts: Facts, status: int) -> dict[str, object]:

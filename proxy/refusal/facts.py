@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from proxy.exchange import Exchange
+from proxy.policy.host import INTERNAL
 from proxy.policy.reason import WORDING, Reason, Wording
 
 HOST_LIMIT = 253
@@ -21,6 +22,7 @@ OUTAGE = (
     "this is an outage, not a policy decision; a later retry may succeed, other hosts, mirrors or tools will not help"
 )
 MALFORMED = "the request itself is wrong, whatever the policy; sending the same again will be refused again"
+HELP = f"http://{INTERNAL}/ says what is allowed, and takes requests for access"
 LIMIT = "this is a limit of the sandbox, not an outage; wait before the next request"
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -48,7 +50,8 @@ def visible(text: str, limit: int) -> str:
 class Facts:
     """What there is to say about a refused exchange. Every text is visible ASCII; empty or None where unknown.
 
-    `policy` and `rule` stay None until the sandbox is identified.
+    `policy` and `rule` stay None until the sandbox is identified. `repeated` is how often it was refused the same, 0 if
+    that is not worth a word.
     """
 
     reason: Reason
@@ -60,6 +63,7 @@ class Facts:
     detail: str
     hint: str
     audit_id: str
+    repeated: int = 0
 
     @property
     def wording(self) -> Wording:
@@ -72,8 +76,13 @@ class Facts:
 
     @property
     def message(self) -> str:
-        """The one line that a client shows to its user: the short sentence and what to do."""
-        return f"{self.sentence}: {self.hint}"
+        """The one line that a client shows to its user: the short sentence, what to do, and where there is help."""
+        return "; ".join(filter(None, (f"{self.sentence}: {self.hint}", self.help)))
+
+    @property
+    def help(self) -> str | None:
+        """Where a sandbox finds out more; None where that would not help, or it is not known who asks."""
+        return HELP if self.guidance is DELIBERATE and self.policy is not None else None
 
     @property
     def guidance(self) -> str:
@@ -86,7 +95,7 @@ class Facts:
 
     def problem(self, status: int) -> dict[str, object]:
         """The refusal as a problem object (RFC 9457); `status` is that of the response."""
-        return {
+        members = {
             "type": f"urn:outgate:reason:{self.reason}",
             "title": self.wording.title,
             "status": status,
@@ -99,9 +108,11 @@ class Facts:
             "detail": self.detail,
             "hint": self.hint,
             "guidance": self.guidance,
+            "help": self.help,
             "audit_id": self.audit_id,
             "message": self.message,
         }
+        return members | ({"repeated": self.repeated} if self.repeated else {})
 
 
 def facts_of(exchange: Exchange, *, connect: bool) -> Facts:
@@ -118,8 +129,18 @@ def facts_of(exchange: Exchange, *, connect: bool) -> Facts:
         rule=visible(rule, TEXT_LIMIT) if rule and known else None,
         policy=(visible(exchange.policy.name, TEXT_LIMIT) or None) if known else None,
         detail=_detail(exchange, reason, connect),
-        hint=_hint(exchange, reason),
+        hint=_plainly(_hint(exchange, reason), exchange.repeated),
         audit_id=visible(exchange.id, 64),
+        repeated=exchange.repeated,
+    )
+
+
+def _plainly(hint: str, repeated: int) -> str:
+    """The hint; before it what a client should hear that tries the same again and again."""
+    if not repeated:
+        return hint
+    return (
+        f"stop trying: this was refused {repeated} times now, and will not change by itself; go on without it; {hint}"
     )
 
 

@@ -6,7 +6,7 @@ from datetime import date
 
 from proxy.errors import ConfigError
 from proxy.policy.decide import Decision, decide, decide_connect
-from proxy.policy.host import Authority, MalformedHost, parse_authority
+from proxy.policy.host import INTERNAL, Authority, MalformedHost, parse_authority
 from proxy.policy.reason import Reason
 from proxy.policy.request import MalformedRequest, Request
 from proxy.policy.rules import Policy
@@ -38,10 +38,16 @@ def parse_asked(method: str, target: str) -> Asked:
     """
     if method == "CONNECT" and "://" not in target:
         try:
-            return parse_authority(target, None)
+            return _outside(parse_authority(target, None))
         except MalformedHost as error:
             raise ConfigError(str(error), "write CONNECT with host and port: updates.example.com:443") from None
     return parse_request(method, target)
+
+
+def _outside(place: Authority) -> Authority:
+    if place.host.name == INTERNAL:
+        raise ConfigError(f"no policy decides about {INTERNAL}", "Outgate answers there itself, for every sandbox")
+    return place
 
 
 def parse_request(method: str, url: str) -> Request:
@@ -57,7 +63,7 @@ def parse_request(method: str, url: str) -> Request:
     if not target.startswith("/"):
         target = "/" + target
     try:
-        place = parse_authority(authority, _PORTS[scheme])
+        place = _outside(parse_authority(authority, _PORTS[scheme]))
         return Request(scheme, place.host, place.port, method, target)
     except MalformedHost as error:
         raise ConfigError(str(error), _HOST_HINT) from None

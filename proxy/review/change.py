@@ -64,7 +64,7 @@ def smallest_change(
         if not again.decision.allowed or again.decision.observed:
             last = again
         elif next(conflicts(rules_in(changed.allow)), None) is None:
-            return Change(rule, keys, as_text(rule, keys), _opens(asked, keys), tuple(_notes(policy, rule, keys)))
+            return Change(rule, keys, as_text(rule, keys), _opens(asked, rule, keys), tuple(_notes(policy, rule, keys)))
     return NoChange(_because(policy, asked, last))
 
 
@@ -187,14 +187,16 @@ def _free_id(asked: Asked, taken: set[str]) -> str:
     return name
 
 
-def _opens(asked: Asked, keys: tuple[str, ...]) -> str:
+def _opens(asked: Asked, rule: Rule, keys: tuple[str, ...]) -> str:
     if keys == ("expires",):
         return "all that the rule allowed before it expired, until the end of the day that it names"
     if isinstance(asked, Authority):
         return f"a tunnel to {asked}, in which nothing is inspected"
     usual = asked.port == _PORTS[asked.scheme]
     place = asked.host.url_form if usual else f"{asked.host.url_form}:{asked.port}"
-    return f"{asked.method} {asked.scheme}://{place}{asked.path}"
+    pairs = " and ".join(f"{key}={value}" for key, value in rule.query)
+    query = f"where its query has {pairs}" if pairs else "with any query"
+    return f"{asked.method} {asked.scheme}://{place}{asked.path}, {query}"
 
 
 def _notes(policy: Policy, rule: Rule, keys: tuple[str, ...]) -> Iterator[str]:

@@ -1,27 +1,32 @@
 """The difference between two policies, or two sets of them, as a reviewer reads it: few changes, with their marks."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import product
 
 from proxy.policy.rules import Policy, Rule
 from proxy.review.addresses import Addresses
-from proxy.review.boxes import Box, boxes_of, day_text, endpoint_texts, method_texts, path_texts, query_texts
+from proxy.review.boxes import Box, boxes_of, day_text, endpoint_texts, method_texts
 from proxy.review.delta import Delta, Kind
 from proxy.review.diff import Found, Unknown, cutting, differences
-from proxy.review.hosts import HostClass, HostKind, Sides
+from proxy.review.hosts import HostClass, HostKind, Sides, host_classes, host_texts
 from proxy.review.marks import WIDENING, Mark, marks_of
 from proxy.review.notes import notes_of
+from proxy.review.path_terms import terms_of_paths, whole_path
+from proxy.review.paths import PathClass
+from proxy.review.queries import QueryClass, terms_of_queries, whole_query
+from proxy.review.wording import Region, Wording
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """Some requests for which the same changed. No `paths` and no `queries` mean any.
 
-    `but` are paths inside `paths` for which it did not. `days` is empty for from now on. `gained` and `lost` are the
-    networks that a name may resolve into now, or no longer. For what is too complex to be compared, `why` says so,
-    `delta` is None, and `rules` are the ids of the rules that differ.
+    `but` and `queries_but` are what of `paths` and `queries` is not meant. `days` is empty for from now on. `gained`
+    and `lost` are the networks that a name may resolve into now, or no longer. For what is too complex to be compared,
+    `why` says so, `delta` is None, and `rules` are the ids of the rules that differ.
     """
 
     kind: Kind
@@ -32,6 +37,7 @@ class Change:
     paths: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
+    queries_but: tuple[str, ...] = ()
     days: str = ""
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
@@ -80,20 +86,28 @@ def compare(old: Policy, new: Policy, today: date) -> tuple[Change, ...]:
     """The difference in meaning between two policies from a day on; empty if there is none."""
     policies = Sides(old, new)
     addresses = cutting(policies)
-    merged: dict[Change, list[str]] = defaultdict(list)
+    merged: dict[Change, list[HostClass]] = defaultdict(list)
     for found in differences(policies, addresses, today):
-        if isinstance(found, Unknown):
-            rules = tuple(dict.fromkeys((*found.old, *found.new)))
-            unknown = Change(Kind.NOT_COMPARED, why=found.why, rules=rules)
-            merged[unknown] += _host_texts(found.hosts, addresses)
-            continue
-        hosts = _host_texts(found.group.hosts, addresses)
-        for delta, cells in found.cells.items():
-            for box in boxes_of(cells):
-                merged[_change(found, delta, box, addresses)] += hosts
-    changes = [replace(change, hosts=tuple(dict.fromkeys(hosts))) for change, hosts in merged.items()]
+        for change in _changes(found, addresses):
+            merged[change] += found.hosts
+    named = [each for each in host_classes(policies, addresses) if each.kind in (HostKind.EXACT, HostKind.WILDCARD)]
+    changes = [replace(change, hosts=host_texts(hosts, named, addresses)) for change, hosts in merged.items()]
     order = list(Kind)
     return tuple(sorted(changes, key=lambda each: (order.index(each.kind), each.hosts, each.paths, each.methods)))
+
+
+def _changes(found: Found | Unknown, addresses: Addresses) -> Iterator[Change]:
+    """The changes at some hosts, which are left out."""
+    if isinstance(found, Unknown):
+        yield Change(Kind.NOT_COMPARED, why=found.why, rules=tuple(dict.fromkeys((*found.old, *found.new))))
+        return
+    lines = found.group.lines
+    paths = Wording(found.group.paths, terms_of_paths(found.group.paths), whole_path)
+    queries = Wording(lines.queries, terms_of_queries(lines.queries), whole_query)
+    for delta, cells in found.cells.items():
+        for box in boxes_of(cells):
+            for path, query in product(paths.regions(box.paths), queries.regions(box.queries)):
+                yield _change(found, delta, replace(box, paths=path.members), (path, query), addresses)
 
 
 def compare_all(old: Sequence[Policy], new: Sequence[Policy], today: date) -> tuple[PolicyDiff, ...]:
@@ -117,29 +131,21 @@ def _pair(name: str, old: Policy | None, new: Policy | None, today: date) -> Pol
     return PolicyDiff(name, old, new, changes, notes_of(old, new))
 
 
-def _change(found: Found, delta: Delta, box: Box, addresses: Addresses) -> Change:
-    old, new = delta.old, delta.new
-    paths, but = path_texts(found.group, box, blind=old.denied != new.denied)
+def _change(
+    found: Found, delta: Delta, box: Box, regions: tuple[Region[PathClass], Region[QueryClass]], addresses: Addresses
+) -> Change:
+    path, query = regions
     return Change(
         kind=delta.kind,
         delta=delta,
         marks=marks_of(found, delta, box, addresses),
         endpoints=endpoint_texts(found.group, box),
         methods=method_texts(found.group, box),
-        paths=paths,
-        but=but,
-        queries=query_texts(found.group, box),
+        paths=path.terms,
+        but=path.but,
+        queries=query.terms,
+        queries_but=query.but,
         days=day_text(found.group, box),
         gained=addresses.texts(delta.gained),
         lost=addresses.texts(delta.lost),
     )
-
-
-def _host_texts(classes: Iterable[HostClass], addresses: Addresses) -> list[str]:
-    named, spans = [], []
-    for each in classes:
-        if each.span is not None and each.kind is HostKind.ADDRESS:
-            spans.append(each.span)
-        else:
-            named.append(each.text)
-    return [*named, *addresses.texts(spans)]

@@ -17,8 +17,10 @@ from proxy.review.delta import Delta, delta_of
 from proxy.review.effect import Asking, Budget
 from proxy.review.hosts import HostClass, Sides, grouped, host_classes
 from proxy.review.passing import Passing
+from proxy.review.path_places import TooLarge
 from proxy.review.paths import Kind as PathKind
-from proxy.review.paths import PathClass, TooLarge
+from proxy.review.paths import PathClass
+from proxy.review.queries import QueryClass
 from proxy.review.regions import Endpoint, Group, Speaking, lines_of, paths_of
 from proxy.review.say import cut_down, matching, meets, near, reading_of, whole
 
@@ -30,7 +32,7 @@ class Cell:
     endpoint: Endpoint
     method: str
     path: PathClass
-    query: str
+    query: QueryClass
     day: date
 
 
@@ -42,6 +44,10 @@ class Found:
     known: bool
     cells: dict[Delta, list[Cell]]
     old_paths: frozenset[PathClass]  # those of the differing paths on which the old policy lets something pass
+
+    @property
+    def hosts(self) -> tuple[HostClass, ...]:
+        return self.group.hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,7 @@ def _differing(asking: Sides[Asking], group: Group, changed: Sequence[Rule] | No
             if not place.apart and rules is not None and not any(meets(rule, endpoint, method) for rule in rules):
                 continue
             old, new = (
-                side.effect(host, endpoint, method, path.asked(query), place.day, policy) for side, policy in sides
+                side.effect(host, endpoint, method, path.asked(query.raw), place.day, policy) for side, policy in sides
             )
             if old != new:
                 cells = (Cell(*member, path, query, place.day) for member in place.members)

@@ -15,6 +15,7 @@ from proxy.review.effect import Effect
 from proxy.terminal import clean
 
 _LONG = 5  # changes that Markdown shows at once; the rest can be unfolded
+_COUNTED = {Kind.CHANGED: "allowed differently"}
 _MOST = 100  # changes of one policy in Markdown
 
 
@@ -24,7 +25,9 @@ def headline(diffs: Sequence[PolicyDiff]) -> str:
     if not changed:
         return f"No difference in meaning: {_policies(len(diffs))} compared."
     counts = Counter(change.kind for diff in diffs for change in diff.changes)
-    words = ", ".join(f"{counts[kind]} {TITLES[kind].partition(',')[0]}" for kind in Kind if counts[kind])
+    words = ", ".join(
+        f"{counts[kind]} {_COUNTED.get(kind, TITLES[kind].partition(',')[0])}" for kind in Kind if counts[kind]
+    )
     if any(change.kind is Kind.NOT_COMPARED for diff in diffs for change in diff.changes):
         start = "This change cannot be compared in full; treat it as one that lets an agent do more"
     elif any(diff.widening for diff in diffs):
@@ -171,6 +174,7 @@ def _change(diff: PolicyDiff, change: Change) -> dict[str, Any]:
         "paths": list(change.paths),
         "except_paths": list(change.but),
         "queries": list(change.queries),
+        "except_queries": list(change.queries_but),
         "days": change.days or None,
         "addresses_gained": list(change.gained),
         "addresses_lost": list(change.lost),

@@ -1,8 +1,8 @@
 """A change in words: one sentence, and its details under labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from proxy.review.boxes import listed
+from proxy.review.boxes import ANY_METHOD, listed
 from proxy.review.changes import Change, PolicyDiff
 from proxy.review.delta import Kind
 from proxy.review.effect import Effect, Secret
@@ -47,7 +47,9 @@ def sentence(change: Change) -> str:
     if change.kind is Kind.NOT_COMPARED:
         return f"requests to {where}"
     tunnel = change.delta is not None and change.delta.new.tunnel and change.delta.new.passes
-    what = "everything, unseen in a tunnel," if tunnel else listed(change.methods)
+    what = listed(change.methods)
+    if tunnel:
+        what = f"{'everything' if change.methods == ANY_METHOD else what}, unseen in a tunnel,"
     return f"{what} to {where}"
 
 
@@ -75,12 +77,12 @@ def _facts(diff: PolicyDiff, change: Change) -> Iterator[Fact]:
         rule = diff.rule(delta.new_rule, new=True) if delta.new.denied else diff.rule(delta.old_rule, new=False)
         named = f"{'' if delta.new.denied else 'was '}{rule.id} ({rule.where})" if rule else ""
         yield "rule", f"{named}; what it denies is allowed by no rule, before and now"
-        yield "paths", _paths(change)
-        return
     yield "over", ", ".join(change.endpoints)
-    yield "paths", _paths(change)
-    yield "query", " or ".join(f"with {text}" for text in change.queries)
+    yield "paths", _but(", ".join(change.paths) or "any", change.but)
+    yield "query", _but(" or ".join(change.queries), change.queries_but)
     yield "days", change.days
+    if idle(change):
+        return
     yield from _effects(delta.old, delta.new)
     if change.gained:
         yield "addresses", f"names may now resolve into {', '.join(change.gained)}"
@@ -90,8 +92,8 @@ def _facts(diff: PolicyDiff, change: Change) -> Iterator[Fact]:
     yield "before", _verdict(delta.old, delta.old_rule, diff, new=False)
 
 
-def _paths(change: Change) -> str:
-    return (", ".join(change.paths) or "any") + (f"; except {', '.join(change.but)}" if change.but else "")
+def _but(text: str, excepted: Sequence[str]) -> str:
+    return f"{text}; except {', '.join(excepted)}" if excepted else text
 
 
 def _effects(old: Effect, new: Effect) -> Iterator[Fact]:

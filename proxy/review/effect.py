@@ -13,7 +13,7 @@ from proxy.policy.request import Request
 from proxy.policy.rules import Policy, Rule
 from proxy.review.addresses import Addresses
 from proxy.review.hosts import HostClass
-from proxy.review.paths import TooLarge
+from proxy.review.path_places import TooLarge
 from proxy.review.regions import Endpoint, Speaking
 
 MAX_WORK = 3_000_000  # in rules looked at, each some microseconds

@@ -1,7 +1,7 @@
 """Classes of hosts: those between which no rule and no credential of two policies draws a line."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -49,12 +49,12 @@ def host_classes(policies: Sides[Policy], addresses: Addresses) -> Iterator[Host
             yield HostClass(Host(pattern.name), HostKind.EXACT, pattern.name)
     suffixes = {pattern.name for pattern in patterns if pattern.wildcard}
     unnamed = _unnamed(names, suffixes)
-    yield HostClass(Host(unnamed), HostKind.ANY, "any other host")
+    yield HostClass(Host(unnamed), HostKind.ANY, "any host that no rule names")
     named = addresses.within(addresses.networks)
     for span in addresses.spans:
         first = addresses.first(span)
         kind = HostKind.ADDRESS if span in named else HostKind.ANY
-        yield HostClass(Host(str(first), first), kind, "any other address", span)
+        yield HostClass(Host(str(first), first), kind, "any address that no rule names", span)
 
 
 def grouped[K](classes: Iterable[HostClass], key: Callable[[HostClass], K]) -> Iterator[tuple[HostClass, ...]]:
@@ -63,6 +63,32 @@ def grouped[K](classes: Iterable[HostClass], key: Callable[[HostClass], K]) -> I
     for each in classes:
         found[key(each)].append(each)
     yield from (tuple(classes) for classes in found.values())
+
+
+def host_texts(hosts: Iterable[HostClass], named: Sequence[HostClass], addresses: Addresses) -> tuple[str, ...]:
+    """The words for some classes, of which `named` are all that have a name: each class once, networks as few."""
+    mine = dict.fromkeys(hosts)
+    texts = [
+        each.text + _except(each, [other for other in named if other not in mine])
+        for each in mine
+        if each.kind is not HostKind.ADDRESS
+    ]
+    spans = [each.span for each in mine if each.kind is HostKind.ADDRESS and each.span is not None]
+    return tuple(dict.fromkeys((*texts, *addresses.texts(spans))))
+
+
+def _except(host: HostClass, others: Sequence[HostClass]) -> str:
+    """Of a wildcard, what is named more closely and not meant."""
+    if host.kind is not HostKind.WILDCARD:
+        return ""
+    below = [each for each in others if each.text.endswith(host.text[1:])]
+    wild = [each.text[1:] for each in below if each.kind is HostKind.WILDCARD]
+    most = [
+        each.text
+        for each in below
+        if not any(each.text.endswith(suffix) and each.text[1:] != suffix for suffix in wild)
+    ]
+    return f" (except {', '.join(most)})" if most else ""
 
 
 def _patterns(policy: Policy) -> Iterator[HostPattern]:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from proxy import limits
+from proxy.audit.chain import MAX_LINE
+from proxy.audit.checkpoint import FILE as CHECKPOINTS
+from proxy.audit.pieces import Piece, pieces
+from proxy.audit.segments import segment_of
 from proxy.errors import ConfigError
 from proxy.review.seen import NotAnEvent, Seen, read_event
 
-MAX_LINE = 128 * 1024  # the longest event that `proxy.audit.event` can write is below 64 KiB
 MAX_NAMED = 5  # damaged lines that are named; all are counted
 MAX_LONG = 100_000  # ids of long exchanges that are remembered, to count each once
 STDIN = "-"
@@ -42,12 +45,13 @@ class Log:
     unsure: bool = field(default=False, init=False)  # more long exchanges than are remembered
 
     def __post_init__(self) -> None:
-        self.files = _expand(self.names)
+        self._pieces = _expand(self.names)
+        self.files = [*self._pieces]
 
     def __iter__(self) -> Iterator[Seen]:
         waiting: dict[str, Seen] = {}
         ended: set[str] = set()
-        for event in self._read():
+        for event in self.each(read_event):
             if event.end == "open":
                 if event.id in ended or event.id in waiting:
                     self.joined += 1
@@ -73,20 +77,21 @@ class Log:
         self.events += 1
         return event
 
-    def _read(self) -> Iterator[Seen]:
+    def each[T](self, read: Callable[[bytes], T | None]) -> Iterator[T]:
+        """What `read` makes of each line, unless it raises `NotAnEvent` or returns None; nothing is joined."""
         for name in self.files:
             number = 0
             try:
                 with closing(self._open(name)) as stream:
                     for number, line in enumerate(_lines(stream), 1):
-                        event = self._event(name, number, line)
+                        event = self._event(name, number, line, read)
                         if event is not None:
                             yield event
             except (OSError, EOFError, zlib.error) as error:
                 why = (error.strerror if isinstance(error, OSError) else None) or "damaged compression"
                 self._skip(name, number + 1, f"the rest cannot be read: {why.lower()}")
 
-    def _event(self, name: str, number: int, line: bytes | None) -> Seen | None:
+    def _event[T](self, name: str, number: int, line: bytes | None, read: Callable[[bytes], T | None]) -> T | None:
         self.lines += 1
         if self.told is not None and self.lines % _STEP == 0:
             self.told(self.lines)
@@ -97,7 +102,7 @@ class Log:
         if not line.strip():
             return None
         try:
-            return read_event(line)
+            return read(line)
         except NotAnEvent as error:
             self._skip(name, number, str(error))
             return None
@@ -108,6 +113,9 @@ class Log:
             self.named.append(f"{'stdin' if name == STDIN else name}:{number}: {why}")
 
     def _open(self, name: str) -> BinaryIO:
+        piece = self._pieces[name]
+        if piece is not None:
+            return piece.open()
         raw = _Shared(self.stdin or io.BytesIO()) if name == STDIN else io.FileIO(name)
         plain = io.BufferedReader(raw)
         if plain.peek(2)[:2] == _GZIP:
@@ -145,30 +153,37 @@ def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def _expand(names: Sequence[str]) -> list[str]:
-    """The files that the names mean, each once, in the order given; those of a folder sorted."""
-    found: dict[object, str] = {}
+def _expand(names: Sequence[str]) -> dict[str, Piece | None]:
+    """The files that the names mean, each once, in the order given; those of a folder in the order of their lines.
+
+    A file of a log in a folder comes as a `Piece`, because it may be closed and compressed before it is read.
+    """
+    found: dict[object, tuple[str, Piece | None]] = {}
     for name in names:
         if name == STDIN:
-            found.setdefault(STDIN, STDIN)
+            found.setdefault(STDIN, (STDIN, None))
             continue
-        for file in _files(Path(name)):
+        for file, piece in _files(Path(name)):
             try:
-                status = file.stat()
+                status = os.fstat(piece.held.fileno()) if piece is not None and piece.held else file.stat()
             except OSError as error:
-                raise _unreadable(file, error) from None
-            found.setdefault((status.st_dev, status.st_ino), str(file))
-    return list(found.values())
+                if piece is None:
+                    raise _unreadable(file, error) from None
+                found.setdefault(str(file), (str(file), piece))
+                continue
+            found.setdefault((status.st_dev, status.st_ino), (str(file), piece))
+    return dict(found.values())
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> list[tuple[Path, Piece | None]]:
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             if not os.access(path, os.R_OK):
                 raise PermissionError(13, "Permission denied")
-            return [path]
+            return [(path, None)]
         folder = path / "audit" if (path / "audit").is_dir() else path
-        files = sorted(each for each in folder.iterdir() if _is_log(each))
+        files: list[tuple[Path, Piece | None]] = [(each.segment.path, each) for each in pieces(folder)]
+        files += [(each, None) for each in sorted(folder.iterdir()) if _is_log(each)]
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     if not files:
@@ -178,7 +193,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_log(file: Path) -> bool:
-    # A rotated file keeps the name in front: worker-0.jsonl.1, worker-0.jsonl.2.gz, worker-0.jsonl-20261120.
+    """Whether another file than those that Outgate writes could hold events."""
+    # A file that somebody else rotated keeps the name in front: worker-0.jsonl.1, worker-0.jsonl-20261120.
+    if segment_of(file) is not None or file.name == CHECKPOINTS:
+        return False
     return ".jsonl" in file.name and not file.name.startswith(".") and file.is_file()
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from proxy.policy.path import PathPattern
 from proxy.policy.rules import READ_METHODS
 from proxy.review.addresses import Addresses
 from proxy.review.boxes import Box
 from proxy.review.delta import Delta, Kind
 from proxy.review.diff import Found
 from proxy.review.hosts import HostKind
+from proxy.review.paths import PathClass
 
 
 class Mark(StrEnum):
@@ -81,7 +81,7 @@ def _of_box(found: Found, box: Box) -> Iterator[Mark]:
         yield Mark.NEW_HOST
         if any(host.kind is HostKind.WILDCARD or host.kind is HostKind.ANY for host in found.group.hosts):
             yield Mark.WILDCARD_WIDENED
-    elif any(_is_wild(path.forms, path.other) for path in box.paths - found.old_paths):
+    elif any(_is_wild(path) for path in box.paths - found.old_paths):
         yield Mark.WILDCARD_WIDENED
     if not box.methods <= READ_METHODS:
         yield Mark.NEW_WRITE
@@ -89,5 +89,6 @@ def _of_box(found: Found, box: Box) -> Iterator[Mark]:
         yield Mark.HTTP
 
 
-def _is_wild(forms: tuple[PathPattern, ...], other: bool) -> bool:
-    return other or any(form.rest or None in form.segments for form in forms)
+def _is_wild(path: PathClass) -> bool:
+    """Whether the class is more than one path that a rule names, in its spellings."""
+    return all(pattern.rest or None in pattern.segments for pattern in path.exact | path.blind)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from proxy.config.compile import read_part
-from proxy.config.parse import parse
+from proxy.config.parse import MAX_BYTES, parse
 from proxy.config.tree import Plain
 from proxy.errors import ConfigError
 from proxy.policy.credential import CredentialSpec
@@ -53,6 +53,9 @@ def merged(data: bytes, path: str, rules: Sequence[Proposed], credentials: Seque
             lines, "credentials", path, lambda indent: [credential_lines(spec, indent) for spec in credentials]
         )
     result = bom + end.join([*lines, ""]).encode()
+    if len(result) > MAX_BYTES:
+        hint = "write them to a new file in its folder with --policy and --output, and name that under `extends`"
+        raise ConfigError("with these rules the file would be larger than 1 MiB", hint, path)
     _compare(data, result, path, rules, credentials)
     return result
 

@@ -52,7 +52,7 @@ class Passing:
             self._lines[key] = lines_of(Sides(around, Speaking((), ())), self.today)
         lines, policy = self._lines[key], cut_down(self.asking, self.speaks, path)
         return any(
-            self.asking.effect(self.host, endpoint, method, path.asked(query), day, policy).passes
+            self.asking.effect(self.host, endpoint, method, path.asked(query.raw), day, policy).passes
             for endpoint, method in product(lines.endpoints, lines.methods)
             if observe or any(meets(rule, endpoint, method) for rule in rules)
             for query, day in product(lines.queries, lines.days)

@@ -3,21 +3,20 @@
 Every line that a rule draws (a port, a method, a path, a query, a day) is a border.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import chain, islice, product
-from urllib.parse import quote
+from itertools import chain, islice
 
-from proxy.policy.request import folded_key
 from proxy.policy.rules import READ_METHODS, Rule
 from proxy.review.hosts import HostClass, Sides
-from proxy.review.paths import PathClass, TooLarge, path_classes
+from proxy.review.path_places import TooLarge
+from proxy.review.paths import PathClass, path_classes
+from proxy.review.queries import QueryClass, query_classes
 
 OTHER_METHOD = "X-OTHER"
 MAX_ENDPOINTS = 2_000
-MAX_QUERIES = 5_000
 _EVERY_PORT = 65535
 
 
@@ -31,8 +30,6 @@ class Endpoint:
 
     @property
     def text(self) -> str:
-        if self.other:
-            return f"{self.scheme} on any other port"
         return self.scheme if self.port == {"https": 443, "http": 80}[self.scheme] else f"{self.scheme}:{self.port}"
 
 
@@ -66,7 +63,7 @@ class Lines:
 
     endpoints: tuple[Endpoint, ...]
     methods: tuple[str, ...]
-    queries: Mapping[str, str]  # the raw query, and what it is called
+    queries: tuple[QueryClass, ...]
     days: tuple[date, ...]  # the first day of each span of days
 
 
@@ -94,7 +91,9 @@ def lines_of(rules: Sides[Speaking], today: date) -> Lines:
     return Lines(
         tuple(_endpoints(every)),
         (*sorted(READ_METHODS.union(*(rule.methods or () for rule in every))), OTHER_METHOD),
-        _queries(rules),
+        query_classes(
+            (rule.query for rule in _allow(rules)), (rule.query for side in rules.each() for rule in side.deny)
+        ),
         tuple(sorted({today, *_days_after(_allow(rules), today)})),
     )
 
@@ -120,36 +119,6 @@ def _endpoints(rules: Iterable[Rule]) -> Iterator[Endpoint]:
 def _free(taken: set[int]) -> list[int]:
     """The first port that is not taken, if there is one."""
     return list(islice((port for port in range(1, 65536) if port not in taken), 1))
-
-
-def _queries(rules: Sides[Speaking]) -> dict[str, str]:
-    """One query for each way in which an allow rule of either side and one deny rule can meet in it.
-
-    That is enough: what a query has beyond them can only let more rules match, and these alone decide.
-    """
-    old, new = ({(), *(rule.query for rule in side.allow)} for side in rules.each())
-    deny = {(), *(rule.query for side in rules.each() for rule in side.deny)}
-    if len(old) * len(new) * len(deny) > MAX_QUERIES:
-        raise TooLarge(f"the rules for one host have more than {MAX_QUERIES} combinations of queries")
-    wanted = {folded_key(key) for query in old | new for key, _ in query}
-    found: dict[str, str] = {}
-    for ours, theirs, denied in product(sorted(old), sorted(new), sorted(deny)):
-        once = dict.fromkeys((*ours, *theirs))
-        keys = {folded_key(key): value for key, value in once}
-        if len(keys) < len(once):
-            continue  # no query has one key once with two values, or in two spellings
-        # Deny rules do not see how a key is spelled: what they want may stand there already, or cannot stand there.
-        more = [(key, value) for key, value in denied if folded_key(key) not in keys]
-        if any(keys.get(folded_key(key), value) != value for key, value in denied):
-            continue
-        raw = "&".join(f"{_quoted(key)}={_quoted(value)}" for key, value in (*once, *more, *more))
-        again = " repeated" if wanted.intersection(folded_key(key) for key, _ in more) else ""
-        found[raw] = ", ".join(f"{key}={value}" for key, value in (*once, *more)) + again
-    return found
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="replace")
 
 
 def _days_after(rules: Iterable[Rule], today: date) -> Iterator[date]:

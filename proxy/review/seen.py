@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from proxy.audit.event import VERSION
-from proxy.policy.host import Address, Host, MalformedHost, parse_host
+from proxy.policy.host import INTERNAL, Address, Host, MalformedHost, parse_host
 from proxy.policy.reason import Reason
 
 
@@ -51,6 +51,11 @@ class Seen:
         return self.passed and self.reason is not Reason.ALLOWED
 
     @property
+    def internal(self) -> bool:
+        """Whether it was asked of Outgate itself, about which no policy decides."""
+        return self.host is not None and self.host.name == INTERNAL
+
+    @property
     def tunnel(self) -> bool:
         return self.method == "CONNECT"
 
@@ -65,7 +70,23 @@ class Seen:
 
 
 def read_event(line: bytes) -> Seen | None:
-    """Read one line of `*.jsonl`; None for a record with a `type`, which is about no exchange. Raises `NotAnEvent`."""
+    """Read one line of `*.jsonl`; None for a record with a `type`, which is about no exchange, and for what Outgate
+    was asked itself. Raises `NotAnEvent`.
+    """
+    found = _parsed(line)
+    seen = None if found is None else seen_of(found)
+    return None if seen is None or seen.internal else seen
+
+
+def read_record(line: bytes) -> dict[str, Any] | None:
+    """Read one line of `*.jsonl` as it stands there; None for a record with a `type`. Raises `NotAnEvent`."""
+    found = _parsed(line)
+    if found is not None:
+        seen_of(found)
+    return found
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -79,10 +100,11 @@ def read_event(line: bytes) -> Seen | None:
         raise NotAnEvent("not an audit event")
     if found["v"] is True or found["v"] != VERSION:
         raise NotAnEvent("an audit event of another version")
-    return None if "type" in found else _seen(found)
+    return None if "type" in found else found
 
 
-def _seen(event: dict[str, Any]) -> Seen:
+def seen_of(event: dict[str, Any]) -> Seen:
+    """The event of one line, read already. Raises `NotAnEvent`."""
     if event.get("verdict") not in ("allow", "deny"):
         raise NotAnEvent("the field verdict is wrong")
     keys = event.get("query_keys")

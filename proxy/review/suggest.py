@@ -10,7 +10,9 @@ from datetime import date
 
 from proxy.config.check import check_alone, check_together
 from proxy.config.compile import Part, read_part
+from proxy.config.parse import MAX_BYTES
 from proxy.config.tree import failure
+from proxy.errors import ConfigError
 from proxy.policy.credential import CredentialSpec
 from proxy.policy.host import Authority, HostPattern
 from proxy.policy.path import PathPattern
@@ -122,7 +124,11 @@ def _prove(made: Suggestion, gathered: Gathered, current: Policy, today: date) -
 
 def compiled(text: str) -> Part:
     """One policy file without `extends`, loaded from its text as `outgate check` would. Raises `ConfigError`."""
-    part = read_part(text.encode(), "the suggestion")
+    data = text.encode()
+    if len(data) > MAX_BYTES:
+        hint = "make one of less of the log at a time, with --since or --sandbox, or of less varied runs"
+        raise ConfigError("the rules are more than the 1 MiB that a policy file may have", hint)
+    part = read_part(data, "the suggestion")
     problems = [*check_alone(part, [part]), *check_together([part])]
     if problems:
         raise failure(problems)

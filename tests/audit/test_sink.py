@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.audit import sink
+from proxy.audit import files, journal, sink
 from proxy.audit.event import event_of
 from proxy.audit.sanitise import sanitise
 from proxy.audit.sink import AuditSink, AuditUnavailable, recover
@@ -73,11 +73,11 @@ def test_a_full_disk_refuses_what_would_begin_and_keeps_what_ends(
     log, one = AuditSink(tmp_path, 0), exchange()
     log.begin(one)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(sink, "_write", full)
+        broken.setattr(files, "write", full)
         one.end = "complete"
         log.finish(one)
         with pytest.raises(AuditUnavailable):
@@ -92,14 +92,14 @@ class FullLog:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = True
-        write = sink._write
+        write = files.write
 
-        def some(fd: int, line: bytes) -> None:
+        def some(fd: int, line: bytes, *, sync: bool = False) -> None:
             if self.full and Path(f"/proc/self/fd/{fd}").readlink().suffix == ".jsonl":
                 raise OSError(28, "No space left on device")
-            write(fd, line)
+            write(fd, line, sync=sync)
 
-        monkeypatch.setattr(sink, "_write", some)
+        monkeypatch.setattr(files, "write", some)
 
 
 def test_an_exchange_stays_in_the_journal_until_its_event_is_in_the_log(
@@ -173,7 +173,7 @@ def test_refusals_that_wait_are_bounded_and_exchanges_that_were_forwarded_come_f
 
 
 def test_a_journal_that_cannot_be_compacted_goes_on_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink, "_JOURNAL_SIZE", 1000)
+    monkeypatch.setattr(journal, "_JOURNAL_SIZE", 1000)
     log, opened = AuditSink(tmp_path, 0), os.open
 
     def short(path: Path, *rest: int) -> int:

@@ -109,7 +109,7 @@ def test_it_can_be_read(outgate: Any) -> None:
         "  - id: model",
         "    methods: [GET, POST]",
         "",
-        "opens  GET https://api.anthropic.com/v1/messages",
+        "opens  GET https://api.anthropic.com/v1/messages, with any query",
         "note   `methods` takes the place of `access`, if the rule has that",
     ]
 
@@ -217,7 +217,7 @@ def test_json_says_what_differed_and_what_would_change_it(outgate: Any) -> None:
         "where": "web.yaml:4",
         "keys": ["paths"],
         "yaml": "- id: model\n  paths: [/v1/messages, /v1/files]\n",
-        "opens": "POST https://api.anthropic.com/v1/files",
+        "opens": "POST https://api.anthropic.com/v1/files, with any query",
         "notes": [],
     }
 

@@ -49,6 +49,38 @@ def test_output_writes_a_new_file_and_never_over_one(outgate: Any, folder: Path,
     assert (folder / "made.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize("place", ["", ".", "/", "both", "web.yaml", "missing/new.yaml", "x" * 300])
+def test_what_no_new_file_can_be_is_refused(outgate: Any, log: str, place: str) -> None:
+    result = outgate("suggest", log, "--output", place)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {Path(place)}: ")
+
+
+@pytest.mark.parametrize("place", ["", ".", "both", "missing.yaml", "x" * 300])
+def test_what_cannot_be_merged_into_is_refused_also_where_nothing_is_missing(
+    outgate: Any, folder: Path, place: str
+) -> None:
+    (folder / "both" / "other.yaml").unlink()
+    (folder / "empty.jsonl").touch()
+    result = outgate("suggest", "empty.jsonl", "--merge", place)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {Path(place)}: ")
+
+
+def test_more_rules_than_a_file_may_hold_are_refused_with_advice_that_helps(
+    outgate: Any, log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.review.suggest.MAX_BYTES", 100)
+    result = outgate("suggest", log)
+    assert (result.code, result.out) == (2, "")
+    assert "--since or --sandbox" in result.err
+    monkeypatch.setattr("proxy.review.suggest.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("proxy.review.merge.MAX_BYTES", 100)
+    result = outgate("suggest", log, "--merge", "web.yaml")
+    assert result.code == 2
+    assert "name that under `extends`" in result.err
+
+
 def test_json_says_what_the_text_says(outgate: Any, folder: Path, log: str) -> None:
     found = json.loads(outgate("suggest", log, "--json").out)
     assert found["policy"] == outgate("suggest", log).out

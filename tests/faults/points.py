@@ -10,7 +10,7 @@ from typing import Any
 import addons
 from proxy import dial
 from proxy.answer import BodyFilter
-from proxy.audit import sink
+from proxy.audit import files, sink
 from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine import reload, stream
@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "end of the body filter": (BodyFilter, "flush"),
     "audit begin": (sink.AuditSink, "begin"),
     "audit finish": (sink.AuditSink, "finish"),
-    "audit file": (sink, "_write"),
+    "audit file": (files, "write"),
     "client certificate": (ClientContexts, "connection"),
     "upstream verification": (UpstreamContext, "connection"),
     "upstream check": (stream, "check_upstream"),

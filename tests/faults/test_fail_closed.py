@@ -53,6 +53,8 @@ PHASES = {
     "gate server_name": BEFORE,
     "gate request": BEFORE,
     "gate upstream_head": BEFORE,
+    "gate answer": BEFORE,
+    "gate note_refusal": BEFORE,
     "gate finish": AFTER,
     "gate intercepted": BEFORE,
     "gate outlived": BEFORE,
@@ -76,6 +78,8 @@ PHASES = {
     "policy reload": RELOAD,
 }
 ASYNCHRONOUS = ("connect", "resolver")
+# Where the point is not on the way to the upstream.
+HOSTS = {"resolver": "unmapped.example", "gate answer": "outgate.internal", "gate note_refusal": "denied.example"}
 
 
 @dataclass
@@ -88,7 +92,7 @@ class World:
 
     def attempt(self, point: str) -> str:
         """Ask for what reaches the point: `whole` answer, `refused`, or `closed` without a whole answer."""
-        host = "unmapped.example" if point == "resolver" else "good.example"
+        host = HOSTS.get(point, "good.example")
         path = "/cut" if point == "hook error" else "/slow" if PHASES[point] == TICK else "/x"
         with self.proxy.client() as client:
             try:

@@ -1,17 +1,17 @@
 """What the difference must say of a request, worked out from the decisions alone and from the words of a change."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from ipaddress import ip_address, ip_network
 
-from proxy.policy.address import is_public, may_dial, within
+from proxy.policy.address import Network, is_public, may_dial, within
 from proxy.policy.decide import decide, decide_connect
 from proxy.policy.host import Address, Host, HostPattern
-from proxy.policy.path import AmbiguousPath, parse_pattern, read_path
+from proxy.policy.path import AmbiguousPath, PathPattern, folded_segment, parse_pattern, read_path
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request, read_query
+from proxy.policy.request import Request, query_denied, query_matches, read_query
 from proxy.policy.rules import READ_METHODS, Policy
 from proxy.review.changes import Change
 from proxy.review.delta import Kind
@@ -22,7 +22,6 @@ from proxy.review.marks import Mark
 SAMPLE: list[Address] = [
     ip_address(text) for text in ("10.0.0.1", "10.0.1.1", "10.0.1.9", "8.8.8.8", "93.184.216.34", "fd00::1")
 ]
-UNNAMED_PORT = 9  # that no generated rule names alone
 
 
 @dataclass(frozen=True)
@@ -116,65 +115,55 @@ def marks_of_words(change: Change) -> set[Mark]:
     if change.kind is not Kind.ALLOWED:
         return set()
     reads = change.methods[0].startswith("any method") is False and READ_METHODS.issuperset(change.methods)
-    plain = change.endpoints[0].startswith("any scheme")
-    missing = _listed(change.endpoints[0].removeprefix("any scheme and port but ")) if plain else []
-    http = any(text.startswith(("http:", "http ")) or text == "http" for text in change.endpoints)
-    http |= plain and missing != ["http"] and "http on any other port" not in missing
+    http = any(text == "any scheme and port" or re.match("http(:| |$)", text) for text in change.endpoints)
     return {mark for mark, holds in ((Mark.NEW_WRITE, not reads), (Mark.HTTP, http)) if holds}
 
 
-def speaks_of(change: Change, request: Request, day: date, patterns: Sequence[HostPattern] | None = None) -> bool:
-    """Whether the words of the change mean the request. With all `patterns` of hosts, only if they leave no doubt."""
-    exactly = patterns is not None
-    hosts = change.hosts if patterns is None else _closest(change.hosts, request.host, patterns)
+def speaks_of(change: Change, request: Request, day: date, named: Sequence[HostPattern | Network]) -> bool:
+    """Whether the words of the change mean the request, taken literally. `named` are all hosts that policies name."""
     return (
-        any(_host_in(text, request.host) for text in hosts)
+        any(_host_in(text, request.host, named) for text in change.hosts)
         and _method_in(change.methods, request.method)
-        and _endpoint_in(change.endpoints, request, exactly)
+        and any(_endpoint_in(text, request) for text in change.endpoints)
         and _day_in(change.days, day)
-        and _query_in(change.queries, request.query, exactly)
-        and _path_in(change, request.path, exactly)
+        and _among(change.queries, change.queries_but, lambda text: _query_in(text, request.query))
+        and _among(change.paths, change.but, lambda text: _path_in(text, request.path))
     )
+
+
+def _among(texts: tuple[str, ...], but: tuple[str, ...], means: Callable[[str], bool]) -> bool:
+    return (not texts or any(map(means, texts))) and not any(map(means, but))
 
 
 def _listed(text: str) -> list[str]:
     return re.split(", | and ", text)
 
 
-def _endpoint_in(endpoints: tuple[str, ...], request: Request, exactly: bool) -> bool:
-    if endpoints[0].startswith("any scheme"):
-        return _spelled(request) not in _listed(endpoints[0].removeprefix("any scheme and port but "))
-    other = not exactly or request.port == UNNAMED_PORT
-    return _spelled(request) in endpoints or (other and f"{request.scheme} on any other port" in endpoints)
+def _endpoint_in(text: str, request: Request) -> bool:
+    if text == "any scheme and port":
+        return True
+    if found := re.fullmatch(r"(https?) \(any port(?: but (.+))?\)", text):
+        return request.scheme == found[1] and str(request.port) not in (found[2] or "").split(", ")
+    scheme, _, port = text.partition(":")
+    return request.scheme == scheme and request.port == int(port or {"https": 443, "http": 80}[scheme])
 
 
-def _spelled(request: Request) -> str:
-    usual = {"https": 443, "http": 80}[request.scheme]
-    return request.scheme if request.port == usual else f"{request.scheme}:{request.port}"
-
-
-def _host_in(text: str, host: Host) -> bool:
-    if text.startswith("any other"):
-        return (host.address is not None) == text.endswith("address")
-    if host.address is not None:
-        return _within(host, text)
-    return HostPattern(text.removeprefix("*."), text.startswith("*.")).matches(host)
-
-
-def _closest(texts: Sequence[str], host: Host, patterns: Sequence[HostPattern]) -> list[str]:
-    """Of the words for hosts, those of the one class in which the host is."""
-    if host.address is not None:
-        return [text for text in texts if not text.startswith("any other")]
-    mine = [each for each in patterns if each.matches(host)]
-    closest = max(mine, key=lambda each: (not each.wildcard, len(each.name)), default="any other host")
-    return [text for text in texts if text == str(closest)]
-
-
-def _within(host: Host, text: str) -> bool:
-    try:
-        return host.address is not None and within(host.address, [ip_network(text)])
-    except ValueError:
+def _host_in(text: str, host: Host, named: Sequence[HostPattern | Network]) -> bool:
+    if found := re.fullmatch("any (host|address) that no rule names", text):
+        wanted = (found[1] == "address") is (host.address is not None)
+        return wanted and not any(_named_by(each, host) for each in named)
+    text, _, but = text.partition(" (except ")
+    if any(_host_in(each, host, named) for each in but.rstrip(")").split(", ") if each):
         return False
+    if text[0].isdigit() or ":" in text:
+        return _named_by(ip_network(text), host)
+    return _named_by(HostPattern(text.removeprefix("*."), text.startswith("*.")), host)
+
+
+def _named_by(one: HostPattern | Network, host: Host) -> bool:
+    if isinstance(one, HostPattern):
+        return one.matches(host)
+    return host.address is not None and within(host.address, [one])
 
 
 def _method_in(methods: tuple[str, ...], method: str) -> bool:
@@ -192,46 +181,63 @@ def _day_in(days: str, day: date) -> bool:
     return any(inside(run) for run in days.split(" and "))
 
 
-def _query_in(texts: tuple[str, ...], raw: str, exactly: bool) -> bool:
-    pairs = [f"{key}={value}" for key, value in read_query(raw, "&;")]
-    if not texts:
-        return True
-    if exactly:
-        return (", ".join(pairs) if pairs else "any other query") in texts
-    wanted = [set(text.removesuffix(" repeated").lower().split(", ")) for text in texts]  # blind to case, as deny rules
-    return "any other query" in texts or any(each <= {pair.lower() for pair in pairs} for each in wanted)
+def _query_in(text: str, raw: str) -> bool:
+    """`k=1&l=1 (any spelling, also repeated) and m=1`: as deny rules mean the first, and as allow rules the second."""
+    blind, also, exact = text.rpartition(" (any spelling, also repeated)")
+    exact = exact.removeprefix(" and ")
+    if also and not query_denied(raw, tuple(read_query(blind, "&"))):
+        return False
+    return exact in ("", "any") or query_matches(raw, tuple(read_query(exact, "&")))
 
 
-def _path_in(change: Change, path: str, exactly: bool) -> bool:
-    if not change.paths:
-        return True
+def _path_in(text: str, path: str) -> bool:
+    """A pattern in its own spelling, of paths without %2F, unless the words behind it say otherwise."""
+    strict, kept = _read(path, keep=False), _read(path, keep=True)
+    if text == "paths that servers read differently":
+        return strict is None
+    if text == "paths that servers read differently for more than %2F":
+        return kept is None
+    if kept is None:
+        return False
+    if text == "paths with %2F":
+        return strict is None
+    found = re.fullmatch(r"(\S+)(?: \((.+?)\))?(?: that is (.+) in any spelling)?", text)
+    assert found, text
+    pattern, said, denied = parse_pattern(found[1], keep_encoded_slash=True), found[2] or "", found[3]
+    if denied and not all(_denies(parse_pattern(each), path) for each in denied.split(" and ")):
+        return False
+    if said.startswith("any spelling of "):
+        return strict is not None and _partly(pattern, said.removeprefix("any spelling of ").split(", "), strict)
+    slashes = said.removeprefix("any spelling").removeprefix(", ")
+    if said.startswith("any spelling"):
+        return _denies(pattern, path) and {"": True, "with %2F": not strict, "without %2F": bool(strict)}[slashes]
+    means = {"": bool(strict) or "%2F" in found[1], "also with %2F": True, "with %2F": not strict}[slashes]
+    return means and pattern.matches(kept)
+
+
+def _read(path: str, *, keep: bool) -> tuple[str, ...] | None:
     try:
-        segments = read_path(path)
+        return read_path(path, keep_encoded_slash=keep)
     except AmbiguousPath:
-        try:
-            segments = read_path(path, keep_encoded_slash=True)
-        except AmbiguousPath:
-            return (_idle(change) and not exactly) or "paths that servers read differently" in change.paths
-        # Of a path with an encoded slash, what only deny rules say is told under the path with a plain one.
-        return not exactly and (
-            _idle(change) or any(_shown(change.paths, segments, blind=True)) or "paths with %2F" in change.paths
-        )
-    if exactly and not re.fullmatch("/|(/[a-z0-9]+)+", path):
-        return False  # deny rules do not see how a path is spelled, and allow rules do
-    dots = any(segment.strip(". ") == "" for segment in segments[:-1])  # deny rules see nothing of such a segment
-    if any(_shown(change.but, segments, blind=False)) and (exactly or not dots):
-        return any(text.startswith("other spellings") for text in change.paths) and not exactly
-    return any(_shown(change.paths, segments, blind=not exactly))
+        return None
 
 
-def _idle(change: Change) -> bool:
-    return change.delta is not None and change.delta.old.denied != change.delta.new.denied
+def _denies(pattern: PathPattern, path: str) -> bool:
+    """As a deny rule: in the reading that keeps an encoded slash, and in the one that splits there."""
+    kept = _read(path, keep=True)
+    return kept is not None and any(pattern.denies(each) for each in (kept, tuple("/".join(kept).split("/"))))
 
 
-def _shown(texts: Sequence[str], segments: tuple[str, ...], *, blind: bool) -> Iterator[bool]:
-    for text in texts:
-        if text.startswith("/"):
-            pattern = parse_pattern(text, keep_encoded_slash=True)
-            yield pattern.matches(segments) or (blind and pattern.denies(segments))
-        elif text.startswith("other spellings of ") and blind:
-            yield parse_pattern(text.removeprefix("other spellings of "), keep_encoded_slash=True).denies(segments)
+def _partly(pattern: PathPattern, spelled: Sequence[str], path: tuple[str, ...]) -> bool:
+    """Whether a path is meant by a pattern of which some words, and maybe its end, stand for all their spellings."""
+    if "the end" in spelled and len(path) == len(pattern.segments) + 1 and folded_segment(path[-1]) == "":
+        path = path[:-1]
+    if len(path) < len(pattern.segments):
+        return False
+    words = list(path)
+    for number, want in enumerate(pattern.segments):
+        if want is None and folded_segment(path[number]) == "":
+            return False
+        if want in spelled and want and folded_segment(path[number]) == folded_segment(want):
+            words[number] = want
+    return pattern.matches(tuple(words))

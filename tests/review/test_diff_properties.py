@@ -3,9 +3,10 @@
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from ipaddress import ip_network
 from itertools import product
 from types import MappingProxyType
@@ -27,7 +28,6 @@ from proxy.review.hosts import Sides
 from proxy.review.marks import Mark
 from tests.review.diff_oracle import (
     OF_SIDES,
-    UNNAMED_PORT,
     kind_of,
     marks_of_sides,
     marks_of_words,
@@ -44,12 +44,30 @@ PATTERNS = [HostPattern("a.com"), HostPattern("x.a.com"), HostPattern("a.com", T
 HOSTS = ["a.com", "x.a.com", "y.a.com", "y.x.a.com", "other.org", "10.0.0.1", "10.0.1.1", "10.9.0.1", "8.8.8.8"]
 HOSTS += ["[fd00::1]", "93.184.216.34"]
 NETWORKS = [ip_network(text) for text in ("10.0.0.0/16", "10.0.1.0/24", "10.0.1.1/32", "8.8.8.8/32", "fd00::/8")]
-PATHS = ["/", "/a", "/a/", "/A", "/b", "/*", "/a/*", "/*/b", "/a/b", "/**", "/a/**", "/*/**", "/a/*/**", "/ss", "/1"]
+PATHS = [
+    "/",
+    "/a",
+    "/a/",
+    "/A",
+    "/b",
+    "/*",
+    "/a/*",
+    "/*/b",
+    "/a/b",
+    "/**",
+    "/a/**",
+    "/*/**",
+    "/a/*/**",
+    "/ss",
+    "/1",
+    "/a/*/b",
+    "/*/*",
+]
 KEPT = [*PATHS, "/a%2Fb", "/a%2Fb/*", "/a%2Fb/**"]
 TARGETS = ["/", "/a", "/a/", "/A", "/A/", "/B", "/b", "/c", "/a/b", "/a/B", "/a/b/", "/a/c", "/c/b", "/a/b/c", "/c/c/c"]
 TARGETS += ["/a%2Fb", "/A%2Fb", "/a%2Fb/", "/a%2Fb/b", "/a%2Fb/c", "/c%2Fb", "/c/a%2Fb", "/a%2F", "/%2Fa", "/a/../b"]
 TARGETS += ["//", "/a;b", "/%2e%2e/a", "/ss", "/SS", "/%C3%9F", "/1", "/a%2F%2Fb", "/a%2Fc%2Fb", "/c%2Fc/b/c/"]
-TARGETS += ["/a.", "/a/...", "/.../b", "/a%2F...", "/a./b%20"]
+TARGETS += ["/a.", "/a/...", "/.../b", "/a%2F...", "/a./b%20", "/a/c/b", "/a/.../b", "/A/B/b/", "/b/b"]
 QUERIES = [
     "",
     "?k=1",
@@ -74,7 +92,7 @@ ENDPOINTS = [
     ("http", 80),
     ("https", 8443),
     ("http", 8443),
-    *((scheme, UNNAMED_PORT) for scheme in ("https", "http")),
+    *((scheme, 9) for scheme in ("https", "http")),  # a port that no generated rule names alone
 ]
 CREDENTIALS = {
     "c": CredentialSpec("c", "env:C", (HostPattern("a.com"),), inject=Inject(bearer=True)),
@@ -147,80 +165,114 @@ NO_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]
 
 OF_WORDS = {Mark.NEW_WRITE, Mark.HTTP}
 PLAIN_TARGETS = ["/", "/a", "/b", "/c", "/a/b", "/a/c", "/c/b", "/a/b/c", "/c/c/c"]
-UNIVERSE = list(product(HOSTS, ENDPOINTS, METHODS, TARGETS, QUERIES, DAYS))
 
 
 def requests(seed: int, count: int) -> Iterator[tuple[Request, date]]:
-    for host, (scheme, port), method, target, query, day in random.Random(seed).sample(UNIVERSE, count):
-        yield Request(scheme, parse_host(host), port, method, target + query), day
+    """Requests of which many differ in the path alone, or in the query: what words for these must tell apart."""
+    choose = random.Random(seed)
+    endpoints, methods = [*ENDPOINTS[:1] * 5, *ENDPOINTS], ["GET", "GET", *METHODS]
+    for _ in range(count):
+        host, method, day = choose.choice(HOSTS), choose.choice(methods), choose.choice(DAYS)
+        scheme, port = choose.choice(endpoints)
+        targets = [target + query for target in TARGETS for query in (choose.choice(["", *QUERIES]),)]
+        targets += [choose.choice(TARGETS) + query for query in QUERIES]
+        for target in targets:
+            yield Request(scheme, parse_host(host), port, method, target), day
 
 
-ANYTHING: dict[str, Any] = {
-    "paths": (),
-    "but": (),
-    "queries": (),
-    "endpoints": ("any scheme and port",),
-    "methods": ("any method",),
-    "days": "",
-}
-
-
-def tells_of_every_request(pair: tuple[Policy, Policy], seed: int, *, words: bool) -> None:
-    """A change with the same two sides names the host; with `words`, it names the request, with the right marks."""
+def tells_of_every_request(pair: tuple[Policy, Policy], asked: Iterable[tuple[Request, date]]) -> None:
+    """Whatever fares differently is told, by a change with the same two sides and the right marks, and nothing else."""
     old, new = pair
     changes = compare(old, new, TODAY)
-    opened: dict[Host, bool] = {}
-    patterns = [pattern for rule in (*old.rules, *new.rules) for pattern in rule.hosts]
-    patterns += [pattern for spec in CREDENTIALS.values() for pattern in spec.hosts]
-    for request, day in requests(seed, 1500):
+    passing = cache(lambda host, *targets: lets_anything_pass(old, host, targets or TARGETS))
+    named = [each for rule in (*old.rules, *new.rules) for each in (*rule.hosts, *rule.networks)]
+    for request, day in asked:
         before, after = seen(old, request, day), seen(new, request, day)
+        about = [each for each in changes if speaks_of(each, request, day, named)]
         told = f"{request.method} {request.scheme}://{request.host.name}:{request.port}{request.target} on {day}: "
-        told += f"{before} {after}"
+        told += f"{before} {after} in {_brief(about or changes)}"
         if before == after:
-            wrong = [change for change in changes if words and speaks_of(change, request, day, patterns)]
-            assert wrong == [], f"{told} in {_brief(wrong)}"
+            assert about == [], told
             continue
-        about = [
-            each
-            for each in changes
-            if same_sides(each, before, after) and speaks_of(each if words else replace(each, **ANYTHING), request, day)
-        ]
-        assert about, f"{told} in {_brief(changes)}"
-        if not words:
-            continue
+        assert about, told
+        assert all(same_sides(each, before, after) for each in about), told
         wanted = marks_of_sides(before, after)
-        assert any(
-            {*change.marks} & OF_SIDES == wanted and {*change.marks} & OF_WORDS == marks_of_words(change)
-            for change in about
-        ), f"{told} in {_brief(about)}"
+        for change in about:
+            marks = {*change.marks}
+            assert (marks & OF_SIDES, marks & OF_WORDS) == (wanted, marks_of_words(change)), told
         if after.passes and not before.passes:
-            if request.host not in opened:
-                opened[request.host] = lets_anything_pass(old, request.host)
-            assert any((Mark.NEW_HOST in change.marks) is not opened[request.host] for change in about), (
-                f"{told} in {_brief(about)}"
-            )
-            assert any(_widened(old, new, change, request) for change in about), f"{told} in {_brief(about)}"
+            known = passing(request.host)
+            assert any((Mark.NEW_HOST in change.marks) is not known for change in about), told
+            assert any(_widened(old, new, change, request, passing) for change in about), told
 
 
-@settings(phases=NO_SHRINKING, max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(pairs(), st.integers(0, 10**9))
-def test_whatever_fares_differently_is_told_for_its_host(pair: tuple[Policy, Policy], seed: int) -> None:
-    tells_of_every_request(pair, seed, words=False)
-
-
-@pytest.mark.slow
-@settings(phases=NO_SHRINKING, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(pairs(), st.integers(0, 10**9))
-def test_whatever_fares_differently_is_told_for_its_host_in_many_pairs(pair: tuple[Policy, Policy], seed: int) -> None:
-    tells_of_every_request(pair, seed, words=False)
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="words of nested exceptions and single http ports can mislead", strict=False)
-@settings(phases=NO_SHRINKING, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Always the same examples: what they hold is searched for by the slow test below.
+@settings(
+    phases=[Phase.generate],
+    derandomize=True,
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(pairs(), st.integers(0, 10**9))
 def test_the_words_and_marks_are_those_of_every_request(pair: tuple[Policy, Policy], seed: int) -> None:
-    tells_of_every_request(pair, seed, words=True)
+    tells_of_every_request(pair, requests(seed, 30))
+
+
+@pytest.mark.slow
+@settings(phases=NO_SHRINKING, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs(), st.integers(0, 10**9))
+def test_the_words_and_marks_are_those_of_every_request_in_many_pairs(pair: tuple[Policy, Policy], seed: int) -> None:
+    tells_of_every_request(pair, requests(seed, 30))
+
+
+@st.composite
+def near_pairs(draw: st.DrawFn) -> tuple[Policy, Policy]:
+    """Two policies about one host that differ in paths and queries alone."""
+    paths, kept = [*PATHS, "/A/**", "/*/b/**", "/a/b/*"], [*KEPT, "/*/b/**", "/a/b/**"]
+
+    def rule(rule_id: str, *, deny: bool) -> Rule:
+        keep = not deny and draw(st.booleans())
+        texts = draw(st.none() | st.lists(st.sampled_from(kept if keep else paths), min_size=1, max_size=2))
+        return Rule(
+            id=rule_id,
+            where="",
+            hosts=(PATTERNS[0],),
+            endpoints=None if deny else frozenset({("https", 443)}),
+            paths=None if texts is None else tuple(parse_pattern(text, keep_encoded_slash=keep) for text in texts),
+            query=draw(st.sampled_from([(), (), (), *CONDITIONS, *(SPELLED if deny else ())])),
+            keep_encoded_slash=keep,
+            credential=None if deny else draw(st.sampled_from([None, "c"])),
+        )
+
+    sides = [
+        policy_of(
+            [rule(f"a{n}", deny=False) for n in range(draw(st.integers(1, 3)))],
+            [rule(f"d{n}", deny=True) for n in range(draw(st.integers(0, 2)))],
+        )
+        for _ in "on"
+    ]
+    return sides[0], sides[1]
+
+
+def tells_of_paths_and_queries(pair: tuple[Policy, Policy], seed: int) -> None:
+    query = random.Random(seed).choice(QUERIES[1:])
+    targets = [*TARGETS, *(target + query for target in TARGETS), *("/a/b" + query for query in QUERIES)]
+    asked = (Request("https", Host("a.com"), 443, "GET", target) for target in targets)
+    tells_of_every_request(pair, ((request, TODAY) for request in asked))
+
+
+@settings(phases=[Phase.generate], derandomize=True, max_examples=100, deadline=None)
+@given(near_pairs(), st.integers(0, 10**9))
+def test_the_words_for_paths_and_queries_are_exact(pair: tuple[Policy, Policy], seed: int) -> None:
+    tells_of_paths_and_queries(pair, seed)
+
+
+@pytest.mark.slow
+@settings(phases=NO_SHRINKING, max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(near_pairs(), st.integers(0, 10**9))
+def test_the_words_for_paths_and_queries_are_exact_in_many_pairs(pair: tuple[Policy, Policy], seed: int) -> None:
+    tells_of_paths_and_queries(pair, seed)
 
 
 def _brief(changes: Iterable[Change]) -> list[tuple[object, ...]]:
@@ -234,6 +286,7 @@ def _brief(changes: Iterable[Change]) -> list[tuple[object, ...]]:
             each.paths,
             each.but,
             each.queries,
+            each.queries_but,
             each.days,
         )
         for each in changes
@@ -242,22 +295,27 @@ def _brief(changes: Iterable[Change]) -> list[tuple[object, ...]]:
 
 def lets_anything_pass(policy: Policy, host: Host, targets: Sequence[str] = TARGETS) -> bool:
     """Whether some request to the host passes. Expired or not, today is the day on which the most does."""
-    every = product(ENDPOINTS, METHODS, targets, QUERIES)
     rules = [rule for rule in policy.rules if rule.speaks_of(host)]
-    near = (
-        Request(scheme, host, port, method, target + query)
-        for (scheme, port), method, target, query in every
-        if policy.observe or any(rule.opens_port(port) for rule in rules)
-    )
-    return any(seen(policy, request, TODAY).passes for request in near)
+    paths = targets if any(rule.paths is not None for rule in rules) else targets[:1]
+    queries = QUERIES if any(rule.query for rule in rules) else QUERIES[:1]
+    for (scheme, port), method in product(ENDPOINTS, METHODS):
+        if policy.observe or any(
+            (rule.endpoints is None or (scheme, port) in rule.endpoints)
+            and (rule.methods is None or method in rule.methods)
+            for rule in rules
+        ):
+            near = (Request(scheme, host, port, method, path + query) for path, query in product(paths, queries))
+            if any(seen(policy, request, TODAY).passes for request in near):
+                return True
+    return False
 
 
-def _widened(old: Policy, new: Policy, change: Change, request: Request) -> bool:
+def _widened(old: Policy, new: Policy, change: Change, request: Request, passing: Callable[..., bool]) -> bool:
     """Whether the mark for wildcards is there where it must be, and is not where it cannot be."""
     marked = Mark.WILDCARD_WIDENED in change.marks
     allow = [rule for rule in new.rules if rule.speaks_of(request.host) and rule.id in allowing(new)]
     if Mark.NEW_HOST in change.marks:
-        return marked is any(host.startswith(("*.", "any other")) for host in change.hosts)
+        return marked is any(host.startswith(("*.", "any ")) for host in change.hosts)
     patterns = [pattern for rule in (*new.rules, *old.rules) for pattern in rule.paths or ()]
     literal = {str(pattern) for pattern in patterns if not pattern.rest and None not in pattern.segments}
     if not new.observe and all(
@@ -267,7 +325,7 @@ def _widened(old: Policy, new: Policy, change: Change, request: Request) -> bool
     if request.path in PLAIN_TARGETS:
         segments = read_path(request.path)
         named = any(parse_pattern(text, keep_encoded_slash=True).denies(segments) for text in literal)
-        if not named and not lets_anything_pass(old, request.host, [request.path]):
+        if not named and not passing(request.host, request.path):
             return marked
     return True
 
@@ -287,7 +345,7 @@ def test_every_reported_class_has_a_request_that_fares_differently(pair: tuple[P
         for delta, cells in found.cells.items():
             for cell in random.Random(0).sample(cells, min(len(cells), 30)):
                 where = (cell.endpoint.scheme, found.group.hosts[0].host, cell.endpoint.port)
-                request = Request(*where, cell.method, cell.path.asked(cell.query))
+                request = Request(*where, cell.method, cell.path.asked(cell.query.raw))
                 own = request.host.address
                 sample = [own] if own else _addresses(policies)
                 before, after = (seen(each, request, cell.day, sample) for each in (old, new))

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from proxy.config.load import load_policies
+from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import HostPattern
 from proxy.policy.path import parse_pattern
 from proxy.policy.rules import Policy, Rule, RuleIndex
 from proxy.review import diff_report
 from proxy.review.changes import PolicyDiff, compare, compare_all
 from proxy.review.delta import Kind
+from proxy.review.marks import Mark
 
 TODAY = date(2026, 11, 21)
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -35,18 +39,20 @@ TABLE: list[tuple[str, Edits, bool, list[str]]] = [
       "paths       /repos/acme/app/issues/*/comments; except /repos/acme/app/issues/42/comments",
       "credential  file:/run/secrets/github-token (github) is sent as github wants it"]),
     ("one-github-issue", [("app/issues/42/comments]", "app/**]")], True,
-     ["paths       /repos/acme/app/**; except /repos/acme/app/actions/runners/registration-token, "
-      "/repos/acme/app/issues/42/comments, /repos/acme/app/keys/**"]),
+     ["paths       /repos/acme/app/**; except /repos/acme/app/issues/42/comments, "
+      "/repos/*/*/actions/runners/registration-token (any spelling), /repos/*/*/keys/** (any spelling)"]),
     ("python-sdk", [("    access: read", "    access: any")], True,
      ["any method but GET, HEAD and OPTIONS to docs.example.com and *.docs.example.com",
       "marks       new write access"]),
     ("one-github-issue", [("methods: [POST]", "access: any")], True, ["any method but POST to api.github.com"]),
     ("baseline", [("[/v1/files/**, /v1/skills/**]", "[/v1/skills/**]")], False,
-     ["no longer denied by a rule, yet not allowed:", "marks       deny removed", "paths       /v1/files/**"]),
+     ["no longer denied by a rule, yet not allowed:", "marks       deny removed",
+      "paths       /v1/files/** (any spelling)"]),
     ("python-sdk", [('"*.docs.example.com"', '"*.example.com"')], True,
-     ["GET, HEAD and OPTIONS to *.example.com", "marks       new host, wildcard widened"]),
+     ["GET, HEAD and OPTIONS to *.example.com (except docs.example.com, *.docs.example.com)",
+      "marks       new host, wildcard widened"]),
     ("python-sdk", [("    access: read", "    inspect: false")], True,
-     ["everything, unseen in a tunnel, to docs.example.com and *.docs.example.com",
+     ["any method but GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.docs.example.com",
       "marks       new write access, inspection switched off",
       "inspection  off: only host and port are checked"]),
     ("private-service", [("10.20.30.0/24", "10.20.30.0/23")], True,
@@ -62,10 +68,11 @@ TABLE: list[tuple[str, Edits, bool, list[str]]] = [
     ("claude-code", [("placeholder: ANTHROPIC_API_KEY", "placeholder: OTHER")], False,
      ["claude-code: every request fares as before",
       "credential anthropic: placeholder was ANTHROPIC_API_KEY, is now OTHER"]),
-    ("private-service", [(QUERY, "    query: {format: json}\n")], True, ["query       with format=json"]),
-    ("private-service", [(QUERY, "")], True, ["query       with any other query"]),
+    ("private-service", [(QUERY, "    query: {format: json}\n")], True,
+     ["query       format=json; except format=json&version=2"]),
+    ("private-service", [(QUERY, "")], True, ["query       any; except format=json&version=2"]),
     ("codex", [("name: codex", "name: codex\nmode: observe")], True,
-     ["mode was enforce, is now observe", "any method to any other host",
+     ["mode was enforce, is now observe", "any method to any host that no rule names",
       "now         passes in observe mode, allowed by no rule"]),
     ("private-service", [("ports: [8443]", "ports: [443, 8443]")], True, ["over        https"]),
     ("python-sdk", [("    access: read", "    access: read\n    schemes: [http, https]")], True,
@@ -115,6 +122,396 @@ def test_what_a_reviewer_reads(tmp_path: Path, name: str, edits: Edits, widening
     assert any(diff.widening for diff in diffs) is widening
     assert diff_report.as_document(diffs)["widening"] is widening
     assert ("more than before" in found[0]) is widening
+
+
+AGENT = """\
+version: 1
+name: agent
+allow:
+  - id: issues
+    why: issues of one repository
+    hosts: [api.github.com]
+    methods: [GET, POST]
+    paths: [/repos/acme/app/issues/**]
+    credential: github
+  - id: docs
+    why: reading documentation
+    hosts: [docs.example.com, "*.readthedocs.io"]
+    access: read
+  - id: npm
+    why: packages
+    hosts: [npm.example.com]
+    paths: [/left-pad/*]
+    query: {write: "false"}
+deny:
+  - id: never
+    why: never
+    hosts: [api.github.com]
+    paths: [/repos/acme/app/issues/42, /admin/**]
+  - id: nets
+    why: never
+    addresses: [8.8.8.0/24]
+credentials:
+  github:
+    from: file:/run/secrets/github
+    hosts: [api.github.com]
+    inject: {bearer: true}
+"""
+
+# What becomes of the policy above, lines of the answer, and lines or beginnings of lines that are not in it.
+EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
+    ("a deny rule inside what is allowed goes", [("42, /admin", "7/x, /admin")],
+     ["paths       /repos/acme/app/issues/42 (any spelling of 42, the end)",
+      "marks       new write access, new credential reach, deny removed"], []),
+    ("a deny rule inside what becomes wider", [("app/issues/**", "**")],
+     ["paths       /repos/acme/**; except /repos/acme/app/issues/**, /repos/acme/app/issues/42 (any spelling)"], []),
+    ("an encoded slash", [('{write: "false"}', '{write: "false"}\n    encoded_slash: keep')],
+     ["paths       /left-pad/* (with %2F)", "query       write=false"], []),
+    ("ports", [("access: read", "access: read\n    schemes: [http, https]\n    ports: [80, 443, 8080]")],
+     ["over        https:80, https:8080, http, http:443, http:8080"], []),
+    ("a tunnel", [("access: read", "inspect: false")],
+     ["any method but GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io",
+      "GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io"], ["everything"]),
+    ("a client's own key is replaced", [("bearer: true}", "bearer: true}\n    client_credentials: replace")],
+     ["credential github: client_credentials was refuse, is now replace", "still allowed, but differently:"],
+     ["marks"]),
+    ("another form of the secret", [("{bearer: true}", "{basic: {username: x-access-token}}")],
+     ["credential github: inject was bearer, is now basic with the user name x-access-token"], []),
+    ("a query that carries the secret", [("{bearer: true}", "{query: key}")],
+     ["credential github: inject was bearer, is now query key"], []),
+    ("a new host says nothing of addresses", [("docs.example.com,", "docs.example.com, files.example.org,")],
+     ["GET, HEAD and OPTIONS to files.example.org"], ["addresses"]),
+    ("denied addresses are opened", [("8.8.8.0/24", "8.8.4.0/24")],
+     ["addresses   names may now resolve into 8.8.8.0/24", "marks       deny removed"], []),
+    ("a wildcard around what others name", [('"*.readthedocs.io"', '"*.example.com"')],
+     ["GET, HEAD and OPTIONS to *.example.com (except docs.example.com, npm.example.com)",
+      "paths       /**; except /left-pad/*", "query       any; except write=false"], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
+    text = AGENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    before, after = _load(tmp_path / "old", {"agent": AGENT}), _load(tmp_path / "new", {"agent": text})
+
+    found = [line.strip() for line in diff_report.as_lines(compare_all(before, after, TODAY))]
+
+    assert [line for line in lines if line not in found] == [], "\n".join(found)
+    assert not [line for line in found if any(line.startswith(word) for word in absent)], "\n".join(found)
+
+
+def test_public_addresses_that_open_are_more_than_before(tmp_path: Path) -> None:
+    opened = AGENT.replace("8.8.8.0/24", "8.8.4.0/24")
+    diffs = compare_all(_load(tmp_path / "a", {"p": AGENT}), _load(tmp_path / "b", {"p": opened}), TODAY)
+
+    assert {change.widening for change in diffs[0].changes if "8.8.8.0/24" in change.gained} == {True}
+
+
+AGENT = """\
+version: 1
+name: agent
+allow:
+  - id: issues
+    why: issues of one repository
+    hosts: [api.github.com]
+    methods: [GET, POST]
+    paths: [/repos/acme/app/issues/**]
+    credential: github
+  - id: docs
+    why: reading documentation
+    hosts: [docs.example.com, "*.readthedocs.io"]
+    access: read
+  - id: npm
+    why: packages
+    hosts: [npm.example.com]
+    paths: [/left-pad/*]
+    query: {write: "false"}
+deny:
+  - id: never
+    why: never
+    hosts: [api.github.com]
+    paths: [/repos/acme/app/issues/42, /admin/**]
+  - id: nets
+    why: never
+    addresses: [8.8.8.0/24]
+credentials:
+  github:
+    from: file:/run/secrets/github
+    hosts: [api.github.com]
+    inject: {bearer: true}
+"""
+
+# What becomes of the policy above, lines of the answer, and lines or beginnings of lines that are not in it.
+EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
+    ("a deny rule inside what is allowed goes", [("42, /admin", "7/x, /admin")],
+     ["paths       /repos/acme/app/issues/42 (any spelling of 42, the end)",
+      "marks       new write access, new credential reach, deny removed"], []),
+    ("a deny rule inside what becomes wider", [("app/issues/**", "**")],
+     ["paths       /repos/acme/**; except /repos/acme/app/issues/**, /repos/acme/app/issues/42 (any spelling)"], []),
+    ("an encoded slash", [('{write: "false"}', '{write: "false"}\n    encoded_slash: keep')],
+     ["paths       /left-pad/* (with %2F)", "query       write=false"], []),
+    ("ports", [("access: read", "access: read\n    schemes: [http, https]\n    ports: [80, 443, 8080]")],
+     ["over        https:80, https:8080, http, http:443, http:8080"], []),
+    ("a tunnel", [("access: read", "inspect: false")],
+     ["any method but GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io",
+      "GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io"], ["everything"]),
+    ("a client's own key is replaced", [("bearer: true}", "bearer: true}\n    client_credentials: replace")],
+     ["credential github: client_credentials was refuse, is now replace", "still allowed, but differently:"],
+     ["marks"]),
+    ("another form of the secret", [("{bearer: true}", "{basic: {username: x-access-token}}")],
+     ["credential github: inject was bearer, is now basic with the user name x-access-token"], []),
+    ("a query that carries the secret", [("{bearer: true}", "{query: key}")],
+     ["credential github: inject was bearer, is now query key"], []),
+    ("a new host says nothing of addresses", [("docs.example.com,", "docs.example.com, files.example.org,")],
+     ["GET, HEAD and OPTIONS to files.example.org"], ["addresses"]),
+    ("denied addresses are opened", [("8.8.8.0/24", "8.8.4.0/24")],
+     ["addresses   names may now resolve into 8.8.8.0/24", "marks       deny removed"], []),
+    ("a wildcard around what others name", [('"*.readthedocs.io"', '"*.example.com"')],
+     ["GET, HEAD and OPTIONS to *.example.com (except docs.example.com, npm.example.com)",
+      "paths       /**; except /left-pad/*", "query       any; except write=false"], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
+    text = AGENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    before, after = _load(tmp_path / "old", {"agent": AGENT}), _load(tmp_path / "new", {"agent": text})
+
+    found = [line.strip() for line in diff_report.as_lines(compare_all(before, after, TODAY))]
+
+    assert [line for line in lines if line not in found] == [], "\n".join(found)
+    assert not [line for line in found if any(line.startswith(word) for word in absent)], "\n".join(found)
+
+
+def test_public_addresses_that_open_are_more_than_before(tmp_path: Path) -> None:
+    opened = AGENT.replace("8.8.8.0/24", "8.8.4.0/24")
+    diffs = compare_all(_load(tmp_path / "a", {"p": AGENT}), _load(tmp_path / "b", {"p": opened}), TODAY)
+
+    assert {change.widening for change in diffs[0].changes if "8.8.8.0/24" in change.gained} == {True}
+
+
+AGENT = """\
+version: 1
+name: agent
+allow:
+  - id: issues
+    why: issues of one repository
+    hosts: [api.github.com]
+    methods: [GET, POST]
+    paths: [/repos/acme/app/issues/**]
+    credential: github
+  - id: docs
+    why: reading documentation
+    hosts: [docs.example.com, "*.readthedocs.io"]
+    access: read
+  - id: npm
+    why: packages
+    hosts: [npm.example.com]
+    paths: [/left-pad/*]
+    query: {write: "false"}
+deny:
+  - id: never
+    why: never
+    hosts: [api.github.com]
+    paths: [/repos/acme/app/issues/42, /admin/**]
+  - id: nets
+    why: never
+    addresses: [8.8.8.0/24]
+credentials:
+  github:
+    from: file:/run/secrets/github
+    hosts: [api.github.com]
+    inject: {bearer: true}
+"""
+
+# What becomes of the policy above, lines of the answer, and lines or beginnings of lines that are not in it.
+EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
+    ("a deny rule inside what is allowed goes", [("42, /admin", "7/x, /admin")],
+     ["paths       /repos/acme/app/issues/42 (any spelling of 42, the end)",
+      "marks       new write access, new credential reach, deny removed"], []),
+    ("a deny rule inside what becomes wider", [("app/issues/**", "**")],
+     ["paths       /repos/acme/**; except /repos/acme/app/issues/**, /repos/acme/app/issues/42 (any spelling)"], []),
+    ("an encoded slash", [('{write: "false"}', '{write: "false"}\n    encoded_slash: keep')],
+     ["paths       /left-pad/* (with %2F)", "query       write=false"], []),
+    ("ports", [("access: read", "access: read\n    schemes: [http, https]\n    ports: [80, 443, 8080]")],
+     ["over        https:80, https:8080, http, http:443, http:8080"], []),
+    ("a tunnel", [("access: read", "inspect: false")],
+     ["any method but GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io",
+      "GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io"], ["everything"]),
+    ("a client's own key is replaced", [("bearer: true}", "bearer: true}\n    client_credentials: replace")],
+     ["credential github: client_credentials was refuse, is now replace", "still allowed, but differently:"],
+     ["marks"]),
+    ("another form of the secret", [("{bearer: true}", "{basic: {username: x-access-token}}")],
+     ["credential github: inject was bearer, is now basic with the user name x-access-token"], []),
+    ("a query that carries the secret", [("{bearer: true}", "{query: key}")],
+     ["credential github: inject was bearer, is now query key"], []),
+    ("a new host says nothing of addresses", [("docs.example.com,", "docs.example.com, files.example.org,")],
+     ["GET, HEAD and OPTIONS to files.example.org"], ["addresses"]),
+    ("denied addresses are opened", [("8.8.8.0/24", "8.8.4.0/24")],
+     ["addresses   names may now resolve into 8.8.8.0/24", "marks       deny removed"], []),
+    ("a wildcard around what others name", [('"*.readthedocs.io"', '"*.example.com"')],
+     ["GET, HEAD and OPTIONS to *.example.com (except docs.example.com, npm.example.com)",
+      "paths       /**; except /left-pad/*", "query       any; except write=false"], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
+    text = AGENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    before, after = _load(tmp_path / "old", {"agent": AGENT}), _load(tmp_path / "new", {"agent": text})
+
+    found = [line.strip() for line in diff_report.as_lines(compare_all(before, after, TODAY))]
+
+    assert [line for line in lines if line not in found] == [], "\n".join(found)
+    assert not [line for line in found if any(line.startswith(word) for word in absent)], "\n".join(found)
+
+
+def test_public_addresses_that_open_are_more_than_before(tmp_path: Path) -> None:
+    opened = AGENT.replace("8.8.8.0/24", "8.8.4.0/24")
+    diffs = compare_all(_load(tmp_path / "a", {"p": AGENT}), _load(tmp_path / "b", {"p": opened}), TODAY)
+
+    assert {change.widening for change in diffs[0].changes if "8.8.8.0/24" in change.gained} == {True}
+
+
+AGENT = """\
+version: 1
+name: agent
+allow:
+  - id: issues
+    why: issues of one repository
+    hosts: [api.github.com]
+    methods: [GET, POST]
+    paths: [/repos/acme/app/issues/**]
+    credential: github
+  - id: docs
+    why: reading documentation
+    hosts: [docs.example.com, "*.readthedocs.io"]
+    access: read
+  - id: npm
+    why: packages
+    hosts: [npm.example.com]
+    paths: [/left-pad/*]
+    query: {write: "false"}
+deny:
+  - id: never
+    why: never
+    hosts: [api.github.com]
+    paths: [/repos/acme/app/issues/42, /admin/**]
+  - id: nets
+    why: never
+    addresses: [8.8.8.0/24]
+credentials:
+  github:
+    from: file:/run/secrets/github
+    hosts: [api.github.com]
+    inject: {bearer: true}
+"""
+
+# What becomes of the policy above, lines of the answer, and lines or beginnings of lines that are not in it.
+EDITS: list[tuple[str, Edits, list[str], list[str]]] = [
+    ("a deny rule inside what is allowed goes", [("42, /admin", "7/x, /admin")],
+     ["paths       /repos/acme/app/issues/42 (any spelling of 42, the end)",
+      "marks       new write access, new credential reach, deny removed"], []),
+    ("a deny rule inside what becomes wider", [("app/issues/**", "**")],
+     ["paths       /repos/acme/**; except /repos/acme/app/issues/**, /repos/acme/app/issues/42 (any spelling)"], []),
+    ("an encoded slash", [('{write: "false"}', '{write: "false"}\n    encoded_slash: keep')],
+     ["paths       /left-pad/* (with %2F)", "query       write=false"], []),
+    ("ports", [("access: read", "access: read\n    schemes: [http, https]\n    ports: [80, 443, 8080]")],
+     ["over        https:80, https:8080, http, http:443, http:8080"], []),
+    ("a tunnel", [("access: read", "inspect: false")],
+     ["any method but GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io",
+      "GET, HEAD and OPTIONS, unseen in a tunnel, to docs.example.com and *.readthedocs.io"], ["everything"]),
+    ("a client's own key is replaced", [("bearer: true}", "bearer: true}\n    client_credentials: replace")],
+     ["credential github: client_credentials was refuse, is now replace", "still allowed, but differently:"],
+     ["marks"]),
+    ("another form of the secret", [("{bearer: true}", "{basic: {username: x-access-token}}")],
+     ["credential github: inject was bearer, is now basic with the user name x-access-token"], []),
+    ("a query that carries the secret", [("{bearer: true}", "{query: key}")],
+     ["credential github: inject was bearer, is now query key"], []),
+    ("a new host says nothing of addresses", [("docs.example.com,", "docs.example.com, files.example.org,")],
+     ["GET, HEAD and OPTIONS to files.example.org"], ["addresses"]),
+    ("denied addresses are opened", [("8.8.8.0/24", "8.8.4.0/24")],
+     ["addresses   names may now resolve into 8.8.8.0/24", "marks       deny removed"], []),
+    ("a wildcard around what others name", [('"*.readthedocs.io"', '"*.example.com"')],
+     ["GET, HEAD and OPTIONS to *.example.com (except docs.example.com, npm.example.com)",
+      "paths       /**; except /left-pad/*", "query       any; except write=false"], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "lines", "absent"), [pytest.param(*each[1:], id=each[0]) for each in EDITS])
+def test_what_a_reviewer_of_one_file_reads(tmp_path: Path, edits: Edits, lines: list[str], absent: list[str]) -> None:
+    text = AGENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    before, after = _load(tmp_path / "old", {"agent": AGENT}), _load(tmp_path / "new", {"agent": text})
+
+    found = [line.strip() for line in diff_report.as_lines(compare_all(before, after, TODAY))]
+
+    assert [line for line in lines if line not in found] == [], "\n".join(found)
+    assert not [line for line in found if any(line.startswith(word) for word in absent)], "\n".join(found)
+
+
+def test_public_addresses_that_open_are_more_than_before(tmp_path: Path) -> None:
+    opened = AGENT.replace("8.8.8.0/24", "8.8.4.0/24")
+    diffs = compare_all(_load(tmp_path / "a", {"p": AGENT}), _load(tmp_path / "b", {"p": opened}), TODAY)
+
+    assert {change.widening for change in diffs[0].changes if "8.8.8.0/24" in change.gained} == {True}
+
+
+def _rules(*rules: Rule) -> Policy:
+    secret = CredentialSpec("c", "env:C", (HostPattern("a.example.com"),), inject=Inject(bearer=True))
+    credentials = MappingProxyType({"c": secret})
+    return Policy(name="p", allow=RuleIndex.of(rules), rules=rules, credentials=credentials)
+
+
+def _rule(rule_id: str, *paths: str, keep: bool = False, **more: Any) -> Rule:
+    patterns = tuple(parse_pattern(path, keep_encoded_slash=keep) for path in paths) or None
+    hosts = (HostPattern("a.example.com"),)
+    return Rule(id=rule_id, where="", hosts=hosts, paths=patterns, keep_encoded_slash=keep, **more)
+
+
+def test_a_path_with_an_encoded_slash_that_two_rules_open_together_is_told_with_their_credential() -> None:
+    strict = _rule("x", "/x")
+
+    found = compare(_rules(strict), _rules(strict, _rule("y", "/a%2Fb", keep=True), _rule("z", credential="c")), TODAY)
+
+    assert [(change.kind, change.paths, change.but) for change in found] == [
+        (Kind.ALLOWED, ("/**", "/a%2Fb"), ("/x",)),
+        (Kind.CHANGED, ("/x",), ()),
+    ]
+    assert {change.delta.new.secret.name for change in found if change.delta and change.delta.new.secret} == {"c"}
+
+
+def test_what_a_rule_does_to_requests_that_it_does_not_match_is_told() -> None:
+    """HTTP/2 is offered to a connection, and a tunnel is one, whatever is asked in it."""
+    old = _rules(_rule("x", "/b"))
+    (_, changed) = compare(old, _rules(*old.rules, _rule("y", "/a", http2=True)), TODAY)
+    assert (changed.kind, changed.paths) == (Kind.CHANGED, ("/b",))
+
+    tunnel = _rules(_rule("x", inspect=False, methods=None))
+    kinds = {change.kind for change in compare(tunnel, _rules(*tunnel.rules, _rule("y", "/a")), TODAY)}
+    assert kinds == {Kind.CHANGED, Kind.REMOVED}
+
+
+def test_a_credential_that_is_bound_to_fewer_hosts_is_told_for_those() -> None:
+    def policy(*hosts: str) -> Policy:
+        secret = CredentialSpec("c", "env:C", tuple(map(HostPattern, hosts)), inject=Inject(bearer=True))
+        rules = (Rule(id="x", where="", hosts=(HostPattern("example.com", True),), credential="c"),)
+        return Policy(name="p", allow=RuleIndex.of(rules), rules=rules, credentials=MappingProxyType({"c": secret}))
+
+    (found,) = compare(policy("a.example.com"), policy("a.example.com", "b.example.com"), TODAY)
+
+    assert (found.hosts, found.marks) == (("b.example.com",), (Mark.NEW_CREDENTIAL_REACH,))
 
 
 def test_an_expiry_that_goes_is_marked(tmp_path: Path) -> None:
@@ -221,7 +618,7 @@ def test_one_condition_among_two_thousand_is_found() -> None:
 
     (found,) = compare(policy(None), policy(7), TODAY)
 
-    assert (found.kind, found.paths, found.queries) == (Kind.ALLOWED, ("/repos/r7/*",), ("any other query",))
+    assert (found.kind, found.paths, found.queries) == (Kind.ALLOWED, ("/repos/r7/*",), ("any",))
     assert (found.endpoints, found.days, found.marks) == (("https:1007",), "until 2027-01-08", ())
 
 

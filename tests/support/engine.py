@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -77,21 +78,25 @@ def running(folder: Path, services: Services, around: Callable[[], None] = lambd
     ready_read, ready = os.pipe()
     parent, alive = os.pipe()
     supervisor, control = socket.socketpair()
+    ours, sandboxes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pulse = Pulse()
 
     def serve() -> None:
         around()
-        asyncio.run(worker.serve(services, listening, worker.Ties(ready, parent, control, pulse)))
+        ties = worker.Ties(ready, parent, control, sandboxes, (), pulse)
+        asyncio.run(worker.serve(services, listening, ties))
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
+        assert select.select([ready_read], [], [], 30)[0], "the worker did not start"
         assert os.read(ready_read, 1) == b"+"
         yield Engine(f"127.0.0.1:{listening.getsockname()[1]}", folder, services, supervisor, pulse)
     finally:
         os.close(alive)
         thread.join(30)
         assert not thread.is_alive()
-        supervisor.close()
+        for sock in (supervisor, ours, sandboxes):
+            sock.close()
         for fd in (ready_read, ready, parent):
             os.close(fd)

@@ -1,0 +1,1 @@
+"""http://outgate.internal/: what Outgate itself tells the sandbox that asks. Nothing of it is ever dialled."""

@@ -1,0 +1,110 @@
+"""The command of a run, from start to end: signals reach it, its exit status is ours, the terminal is put back."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+GRACE = 10
+"""Seconds that a command has to end after a signal asks it to."""
+
+type Send = Callable[[int], None]
+
+
+class Stopped(BaseException):
+    """A signal came before the command had started. `number` is the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn signals that end a process into `Stopped`, so that what was begun is undone."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait(process: "subprocess.Popen[Any]", send: Send) -> int:
+    """Wait for the end of the command; its exit status as a shell would say it. `send` delivers a signal to it.
+
+    What a terminal sends by keys reaches the command by itself; then it is the command's to say what follows.
+    """
+
+    def forward(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            send(number)
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            signal.alarm(GRACE)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not _in_foreground():
+            forward(number, frame)
+
+    def kill(_: int, __: FrameType | None) -> None:
+        process.kill()
+
+    handlers = {
+        signal.SIGINT: interrupt,
+        signal.SIGQUIT: interrupt,
+        signal.SIGTERM: forward,
+        signal.SIGHUP: forward,
+        signal.SIGALRM: kill,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        status = process.wait()
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - status if status < 0 else status
+
+
+@contextlib.contextmanager
+def terminal_kept() -> Iterator[None]:
+    """Put the terminal back as it was, whatever the command made of it."""
+    try:
+        fd = sys.stdin.fileno()
+        modes = termios.tcgetattr(fd)
+        group = os.tcgetpgrp(fd)
+    except (OSError, ValueError, termios.error, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        # A process in the background that changes its terminal is stopped, unless it ignores this.
+        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        with contextlib.suppress(OSError, termios.error):
+            if group == os.getpgrp():
+                os.tcsetpgrp(fd, group)
+            termios.tcsetattr(fd, termios.TCSADRAIN, modes)
+        signal.signal(signal.SIGTTOU, before)
+
+
+def _in_foreground() -> bool:
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
