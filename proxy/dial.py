@@ -5,7 +5,7 @@ Resolves once, vets every answer, and connects to an address that was vetted.
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -53,17 +53,20 @@ class Dialer:
     def mapped(self, grant: Grant) -> tuple[str, int] | None:
         return self.connect_to.get((grant.host.name, grant.port))
 
-    async def open(self, grant: Grant) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the grant's destination. Raises `DialError`."""
+    async def open[T](self, grant: Grant, connect: Callable[[str, int], Awaitable[T]]) -> T:
+        """Connect to the grant's destination: what `connect` returns for an address and port that were vetted.
+
+        Raises `DialError`.
+        """
         try:
             async with asyncio.timeout(limits.DIAL_TIME):
                 mapped = self.mapped(grant)
                 if mapped is not None:
-                    return await _connect([mapped])
+                    return await _connect(connect, [mapped])
                 addresses = await self._resolve(grant)
                 for address in addresses:
                     grant.vet(address)
-                return await _connect([(str(address), grant.port) for address in addresses])
+                return await _connect(connect, [(str(address), grant.port) for address in addresses])
         except TimeoutError:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection timed out") from None
 
@@ -85,13 +88,11 @@ def _getaddrinfo(name: str, port: int) -> list[Address]:
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 
 
-async def _connect(
-    destinations: Iterable[tuple[str, int]],
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect[T](connect: Callable[[str, int], Awaitable[T]], destinations: Iterable[tuple[str, int]]) -> T:
     why = "the name has no address"
     for ip, port in list(destinations)[:_MAX_ADDRESSES]:
         try:
-            return await asyncio.open_connection(ip, port)
+            return await connect(ip, port)
         except OSError as error:
             why = f"{ip} port {port}: {error.strerror or error}"
     raise DialError(Reason.UPSTREAM_UNREACHABLE, why)

@@ -44,3 +44,5 @@ REPEATED_TIME = 600.0  # without a refusal of the same, after which they are cou
 MAX_SANDBOXES = 512  # whose refusals and visits one worker counts
 MAX_REPEATED = 32  # refused targets that are counted for one sandbox
 MAX_DISCARD = 16 << 20  # the body of a refused request that is read and thrown away before the connection is closed
+MAX_IDLE_UPSTREAMS = 256  # connections of one worker that wait to be used again
+IDLE_UPSTREAM_TIME = 30.0

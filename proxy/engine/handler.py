@@ -53,9 +53,10 @@ class Handler(mode_servers.ProxyConnectionHandler):
         writer: asyncio.StreamWriter,
         mode: ProxyMode,
         services: Services,
+        session: Session | None = None,
     ) -> None:
         super().__init__(master, reader, writer, master.options, mode)  # type: ignore[no-untyped-call]
-        self.session = Session(client=_peer(self.client))
+        self.session = session or Session(client=_peer(self.client))
         self.services = services
         self._unsent: dict[connection.Connection, list[bytes]] = {}
         self._spent = 0.0
@@ -287,7 +288,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
     async def _dial(self, command: commands.OpenConnection) -> bool:
         target = command.connection
         try:
-            reader, writer = await self.services.dialer.open(self._granted(target))
+            reader, writer = await self.services.dialer.open(self._granted(target), asyncio.open_connection)
             target.timestamp_start = target.timestamp_tcp_setup = time.time()
             target.state = connection.ConnectionState.OPEN
             target.peername = writer.get_extra_info("peername")

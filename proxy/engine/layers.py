@@ -41,11 +41,11 @@ def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
         if not data:
             return None
         return Refuse(context, "TLS to the proxy") if data[0] == 0x16 else Http(context, HTTPMode.regular)
-    if stack == [modes.HttpProxy, Http, Stream]:
+    if stack in ([modes.HttpProxy, Http, Stream], [Inside]):
         if data[:1] == b"\x16":
             return _intercept(context) if starts_like_tls_record(data) else None if len(data) < 3 else _refuse(context)
         return Http(context, HTTPMode.transparent) if data[:1] and data[:1] in _HTTP_START else _refuse(context)
-    if stack == [modes.HttpProxy, Http, Stream, ServerTLSLayer, ClientTls]:
+    if stack in ([modes.HttpProxy, Http, Stream, ServerTLSLayer, ClientTls], [Inside, ServerTLSLayer, ClientTls]):
         return Refuse(context, "TLS inside TLS") if data[:1] == b"\x16" else Http(context, HTTPMode.transparent)
     return _refuse(context)
 
@@ -58,6 +58,10 @@ def _intercept(context: Context) -> layer.Layer:
     outer = ServerTLSLayer(context)
     outer.child_layer = ClientTls(context)
     return outer
+
+
+class Inside(modes.HttpProxy):
+    """A connection that begins inside a CONNECT which the fast lane has judged and answered."""
 
 
 class Gathering(TLSLayer):

@@ -17,8 +17,10 @@ from mitmproxy.proxy.layers import modes
 
 from proxy import limits
 from proxy.engine.handler import Handler
+from proxy.engine.layers import Inside
 from proxy.engine.state import Services
-from proxy.session import Bound
+from proxy.fastlane.client import ClientSide, Lane
+from proxy.session import Bound, Session
 
 log = structlog.get_logger("engine")
 
@@ -40,13 +42,24 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clients: Counter[Bound] = Counter()
+        self._handed: set[asyncio.Task[None]] = set()
+        self.lane = Lane(
+            gate=self.services.gate,
+            dialer=self.services.dialer,
+            leaf_contexts=self.services.leaf_contexts,
+            upstream_context=self.services.upstream_tls,
+            hand_over=self.hand_over,
+        )
 
     def make_top_layer(self, context: Context) -> layer.Layer:
         return modes.HttpProxy(context)
 
     async def listen(self, host: str, port: int) -> list[Any]:  # noqa: ARG002
         sock = type(self).socket
-        return [] if sock is None else [await self._accept_on(self.handle_stream, sock)]
+        if sock is None:
+            return []
+        loop = asyncio.get_running_loop()
+        return [await loop.create_server(lambda: ClientSide(self.lane), sock=sock, backlog=limits.BACKLOG)]
 
     async def serve_sandbox(self, bound: Bound, sock: Socket) -> asyncio.Server:
         """Accept the clients of one sandbox on its own socket, as many as are its share."""
@@ -84,13 +97,35 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         handler = Handler(ctx.master, reader, writer, self.mode, self.services)
         handler.session.bound = bound
         handler.layer = self.make_top_layer(handler.layer.context)
+        await self._run(handler)
+
+    def hand_over(self, transport: asyncio.Transport, session: Session, data: bytes) -> None:
+        """Go on with a client inside a CONNECT that was judged and answered. `data` is what it sent since."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        if data:
+            reader.feed_data(data)
+        transport.resume_reading()
+        handler = Handler(ctx.master, reader, writer, self.mode, self.services, session)
+        assert session.target is not None
+        handler.layer.context.server.address = (session.target.host.name, session.target.port)
+        handler.layer = Inside(handler.layer.context)
+        task = loop.create_task(self._run(handler))
+        self._handed.add(task)
+        task.add_done_callback(self._handed.discard)
+
+    async def _run(self, handler: Handler) -> None:
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()
             # Counted until its socket is closed: a client that reads nothing keeps it long after its last answer.
             await handler.lingered()
 
 
-async def enforce_deadlines(manager: mode_servers.ServerManager) -> None:
+async def enforce_deadlines(manager: mode_servers.ServerManager, lane: Lane) -> None:
     """Look at every connection once a second, for ever, and cut those that are overdue."""
     while True:
         await asyncio.sleep(1)
@@ -98,3 +133,6 @@ async def enforce_deadlines(manager: mode_servers.ServerManager) -> None:
         for handler in list(manager.connections.values()):
             assert isinstance(handler, Handler)
             handler.enforce_deadline(now)
+        for client in list(lane.clients):
+            client.enforce_deadline(now)
+        lane.pool.sweep(now)

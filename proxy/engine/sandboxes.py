@@ -77,6 +77,9 @@ class Sandboxes:
         for handler in list(self._manager.connections.values()):
             if isinstance(handler, Handler) and handler.session.bound and handler.session.bound.number == number:
                 handler.abort()
+        for client in list(self._listener.lane.clients):
+            if client.bound and client.bound.number == number:
+                client.cut()
 
 
 async def _readable(sock: socket.socket) -> None:

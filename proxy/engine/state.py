@@ -1,5 +1,6 @@
 """Where our state hangs on mitmproxy's objects: session and services on the client, the exchange on the flow."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -13,6 +14,7 @@ from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.exchange import Exchange
+from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate, Outbound
 from proxy.session import Session
 
@@ -35,6 +37,8 @@ class Services:
     dialer: Dialer
     client_contexts: ClientContexts
     upstream_context: UpstreamContext
+    leaf_contexts: LeafContexts
+    upstream_tls: ssl.SSLContext
 
 
 type Http2Connections = list[Http2Server | Http2Client]

@@ -32,6 +32,7 @@ from proxy.engine.reload import Reloader
 from proxy.engine.state import Services
 from proxy.engine.watchdog import START_TIME, Watchdog
 from proxy.errors import ConfigError, OutgateError
+from proxy.fastlane.tls import LeafContexts, upstream_context
 from proxy.gate import Gate
 from proxy.identity import Keys, load_or_create_keys, parse_proxy_authorization, verify
 from proxy.policy.rules import Policy
@@ -112,6 +113,7 @@ class _Supervisor:
         self.keys = load_or_create_keys(state)
         served = Serving.read(policies, os.environ)
         self.upstream = UpstreamContext(settings.upstream_ca)
+        self.upstream_tls = upstream_context(settings.upstream_ca)
         self.options = _audit_options(settings, run=state.run)
         self._check_audit()
         self.keeping = Keeping(state, settings.audit_fsync, self._become_keeper)
@@ -232,6 +234,8 @@ class _Supervisor:
             dialer=Dialer(self.settings.connect_map),
             client_contexts=ClientContexts(self.authority),
             upstream_context=self.upstream,
+            leaf_contexts=LeafContexts(self.authority),
+            upstream_tls=self.upstream_tls,
         )
         worker.run(services, self.listening, ties)
         return _EVENTS_LEFT if audit.close(_FLUSH_TIME) else 0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+import uvloop
 from mitmproxy import http, options
 
 import addons
@@ -21,6 +22,7 @@ from proxy.engine.listener import Listener, enforce_deadlines
 from proxy.engine.sandboxes import Opened, Sandboxes
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse, beat
+from proxy.fastlane.client import Lane
 from proxy.serving import Serving
 
 log = structlog.get_logger("worker")
@@ -44,7 +46,7 @@ class Ties:
 
 def run(services: Services, listening: socket.socket | None, ties: Ties) -> None:
     """Serve until SIGTERM, then drain."""
-    asyncio.run(_until_signal(services, listening, ties))
+    asyncio.run(_until_signal(services, listening, ties), loop_factory=uvloop.new_event_loop)
 
 
 async def _until_signal(services: Services, listening: socket.socket | None, ties: Ties) -> None:
@@ -67,11 +69,12 @@ async def serve(
     if listening is not None and not all(server.is_running for server in manager.servers):
         raise RuntimeError("the listener did not start")
     sandboxes = Sandboxes(manager)
+    lane = next(each for each in manager.servers if isinstance(each, Listener)).lane
     tasks = [
         asyncio.create_task(beat(ties.pulse)),
-        asyncio.create_task(enforce_deadlines(manager)),
+        asyncio.create_task(enforce_deadlines(manager, lane)),
         asyncio.create_task(sandboxes.follow(ties.sandboxes, ties.opened)),
-        asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager))),
+        asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager, lane))),
     ]
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())
@@ -80,17 +83,20 @@ async def serve(
     os.write(ties.ready, b"+")
     await stop.wait()
     sandboxes.close()
-    await _drain(manager)
+    await _drain(manager, lane)
     for task in tasks:
         task.cancel()
 
 
-def _put(serving: Serving, services: Services, manager: Proxyserver) -> None:
+def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane) -> None:
     """Judge by this from the next request on, and cut what asks no more and would be refused now."""
     services.gate.serving = serving
     for handler in list(manager.connections.values()):
         if isinstance(handler, Handler) and services.gate.cut_outgrown(handler.session):
             handler.abort()
+    for client in list(lane.clients):
+        if services.gate.cut_outgrown(client.session):
+            client.cut()
 
 
 def _make_master() -> Proxyserver:
@@ -124,21 +130,24 @@ def _trust_types() -> None:
     http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
-async def _drain(manager: Proxyserver) -> None:
+async def _drain(manager: Proxyserver, lane: Lane) -> None:
     """Stop accepting, let what is in flight end, then cut the rest."""
     for server in list(manager.servers):
         if server.is_running:
             await server.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.DRAIN_TIME):
-            while any(_busy(handler) for handler in manager.connections.values()):  # noqa: ASYNC110
+            while any(map(_busy, manager.connections.values())) or any(client.session.open for client in lane.clients):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     handlers = [handler for handler in manager.connections.values() if isinstance(handler, Handler)]
     for handler in handlers:
         handler.abort()
+    for client in list(lane.clients):
+        client.cut()
+    lane.pool.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2):
-            while manager.connections:  # noqa: ASYNC110
+            while manager.connections or lane.clients:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 

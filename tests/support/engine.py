@@ -18,6 +18,7 @@ from proxy.engine import worker
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse
+from proxy.fastlane.tls import LeafContexts, upstream_context
 from proxy.gate import Gate
 from proxy.identity import BadToken
 from proxy.serving import Serving
@@ -63,11 +64,14 @@ def make_services(
         authenticate=_nobody,
         tokens_required=False,
     )
+    authority = ca.load_or_create(state)
     return Services(
         gate=gate,
         dialer=Dialer({key: ("127.0.0.1", port) for key, port in connect_to.items()}),
-        client_contexts=ClientContexts(ca.load_or_create(state)),
+        client_contexts=ClientContexts(authority),
         upstream_context=UpstreamContext([trusted]),
+        leaf_contexts=LeafContexts(authority),
+        upstream_tls=upstream_context([trusted]),
     )
 
 

@@ -1,0 +1,365 @@
+"""One exchange that is allowed: its request on the way up, its answer on the way down, each as fast as the other side
+takes it, nothing gathered.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from proxy import limits
+from proxy.credentials.decode import DecodeError
+from proxy.credentials.scrub import Mask
+from proxy.credentials.sources import CredentialUnavailable
+from proxy.dial import DialError, Grant
+from proxy.fastlane.parse import Answer, BadMessage, End
+from proxy.fastlane.passing import Framing, Passing, let_pass
+from proxy.fastlane.upstream import Upstream, dial
+from proxy.gate import Outbound
+from proxy.head import Head
+from proxy.policy.reason import Reason
+
+if TYPE_CHECKING:
+    from proxy.fastlane.client import ClientSide
+
+
+class Conversation:
+    """Drives one exchange between its client and its upstream."""
+
+    def __init__(self, client: "ClientSide", outbound: Outbound, head: Head) -> None:
+        self.client = client
+        self.outbound = outbound
+        self.exchange = outbound.exchange
+        self.head = head
+        self.upstream: Upstream | None = None
+        self.asked = False  # the request is whole, and sent
+        self.answered_all = False
+        self.passing: Passing | None = None
+        self._mask: Mask | None = None
+        self._chunked = bool(head.values(b"transfer-encoding"))
+        self._pieces: Iterator[bytes] | None = None  # of the body's part at hand, while the client takes others
+        self._dialling: asyncio.Task[None] | None = None
+        self._over = False
+        self._reused = False
+        self._upstream_ended = False
+        self._upstream_whole = False
+        self._unsent: list[bytes] = []
+
+    @property
+    def active(self) -> float:
+        """When the upstream last said something."""
+        return 0.0 if self.upstream is None else self.upstream.active
+
+    # --- the upstream ---
+
+    def start(self) -> None:
+        idle = self.client.lane.pool.take(self._key())
+        if idle is not None:
+            self._reused = True
+            self._connected(idle)
+            return
+        # A task of its own; the client's bytes wait until it is done.
+        self._dialling = asyncio.get_running_loop().create_task(self._dial(), name="upstream")
+
+    def _key(self) -> tuple[object, ...]:
+        """What a connection may be used again for: the same sandbox, policy, credential and destination."""
+        request, exchange = self.outbound.request, self.exchange
+        bound = self.client.session.bound
+        who = exchange.sandbox if bound is None else bound.number
+        return (who, id(exchange.policy), exchange.credential, request.scheme, request.host.name, request.port)
+
+    def _grant(self) -> Grant:
+        decision, request = self.exchange.decision, self.outbound.request
+        return Grant(request.host, request.port, decision.networks, self.exchange.policy.denied_networks)
+
+    async def _dial(self) -> None:
+        request = self.outbound.request
+        try:
+            upstream = await dial(
+                self.client.lane.dialer,
+                self.client.lane.upstream_context,
+                self._granted(),
+                tls=request.scheme == "https",
+            )
+        except DialError as error:
+            if not self._over:
+                self.refuse(error.reason, str(error))
+            return
+        except asyncio.CancelledError:
+            if not self._over:
+                self.refuse(Reason.UPSTREAM_UNREACHABLE, "cancelled")
+            return
+        except Exception:
+            self.client.failed()
+            raise
+        if self._over:
+            upstream.abort()
+            return
+        self.client.guarded(lambda: self._connected(upstream))
+
+    def _granted(self) -> Grant:
+        """The leave that the gate gave; without one nothing is dialled."""
+        request = self.outbound.request
+        grant = self.client.session.grants.get((request.host.name, request.port))
+        if grant is None or self.client.session.barred is not None:
+            raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
+        return grant
+
+    def _connected(self, upstream: Upstream) -> None:
+        self.upstream, upstream.user = upstream, self
+        try:
+            self._check(upstream)
+            headers, target, self._mask = self.client.lane.gate.upstream_head(self.outbound)
+        except DialError as error:
+            self.refuse(error.reason, str(error))
+            return
+        except CredentialUnavailable as error:
+            self.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
+            return
+        exchange = self.exchange
+        exchange.upstream_ip = upstream.ip
+        exchange.tls = None if upstream.tls is None else upstream.tls.version
+        exchange.sent = True
+        lines = [b"%s %s HTTP/1.1" % (self.head.method, target.encode())]
+        lines += [name + b": " + value for name, value in headers]
+        self._unsent = [b"\r\n".join([*lines, b"", b""])]
+        if self.client.requests.in_body and self.head.values(b"expect"):
+            self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.client.advance()
+
+    def _check(self, upstream: Upstream) -> None:
+        """Raise `DialError` unless this very decision may use the connection."""
+        grant = self._grant()
+        if upstream.closed or upstream.ip is None:
+            raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
+        if self.client.lane.dialer.mapped(grant) is None:
+            grant.vet(ip_address(upstream.ip.partition("%")[0]))
+        if self.outbound.form is not None and (upstream.tls is None or not upstream.tls.established):
+            raise DialError(Reason.UPSTREAM_UNVERIFIED, "a credential travels over verified TLS only")
+
+    # --- the request ---
+
+    def pump(self) -> bool:
+        """Send on what there is of the request. Returns whether this exchange still waits for something."""
+        upstream = self.upstream
+        if upstream is None or self._over:
+            return not self._over
+        parts, self._unsent = self._unsent, []
+        while not self.asked and upstream.writable:
+            piece = self.client.requests.next()
+            if piece is None:
+                break
+            if isinstance(piece, End):
+                self.asked = True
+                if self._chunked:
+                    parts.append(b"0\r\n\r\n")
+            elif isinstance(piece, bytes | bytearray):
+                self.exchange.bytes_out += len(piece)
+                parts.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+            if len(parts) > 16:
+                upstream.send(b"".join(parts))
+                parts = []
+        if parts:
+            upstream.send(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self.asked and self.answered_all:
+            self._finish()
+        return not self._over
+
+    def upstream_drained(self) -> None:
+        self.client.advance()
+
+    # --- the answer ---
+
+    def answered(self) -> None:
+        if self._over:
+            return
+        try:
+            self._read_answer()
+        except BadMessage:
+            self.broken("the upstream's answer cannot be read")
+        except DecodeError as error:
+            self.exchange.detail = str(error)
+            self.broken("the answer cannot be decoded")
+
+    def _read_answer(self) -> None:
+        upstream, client = self.upstream, self.client
+        assert upstream is not None
+        out: list[bytes] = []
+        try:
+            while not self._over and not self.answered_all:
+                if self._pieces is not None and not self._portion(out):
+                    upstream.pause()
+                    return
+                if not client.writable:
+                    upstream.pause()
+                    return
+                piece = upstream.answers.next(self.exchange.method)
+                if piece is None:
+                    if not self._upstream_ended:
+                        upstream.resume()
+                        return
+                    piece = upstream.answers.ended() if self._upstream_whole else None
+                    if piece is None:
+                        self._cut()
+                        return
+                if isinstance(piece, Answer):
+                    if not self._begin(piece, out):
+                        return
+                elif isinstance(piece, End):
+                    self._end(out)
+                else:
+                    assert self.passing is not None
+                    self._pieces = iter(self.passing.body.feed(bytes(piece)))
+        finally:
+            if out and not client.closed:
+                client.send(b"".join(out))
+        if self.answered_all and self.asked:
+            self._finish()
+
+    def _begin(self, answer: Answer, out: list[bytes]) -> bool:
+        self.passing = let_pass(self.exchange, answer, self.head, self._mask)
+        if self.passing is None:
+            self.refuse()
+            return False
+        out.append(self.passing.head)
+        if self.passing.upgrade:
+            self._over = True
+            client, upstream = self.client, self.upstream
+            assert upstream is not None
+            client.send(b"".join(out))
+            out.clear()
+            client.become_relay(upstream, self.exchange, self._mask)
+            return False
+        return True
+
+    def _portion(self, out: list[bytes]) -> bool:
+        """Hand on some of what the part at hand decodes to; false if there is more and the client must take it first."""
+        assert self._pieces is not None
+        passed = 0
+        for piece in self._pieces:
+            self._frame(piece, out)
+            passed += len(piece)
+            if passed >= limits.MAX_PORTION:
+                self.client.send(b"".join(out))
+                out.clear()
+                passed = 0
+                if not self.client.writable:
+                    return False
+        self._pieces = None
+        return True
+
+    def _frame(self, piece: bytes, out: list[bytes]) -> None:
+        assert self.passing is not None
+        if self.passing.framing is Framing.CHUNKED:
+            out.append(b"%x\r\n" % len(piece))
+            out.append(piece)
+            out.append(b"\r\n")
+        elif self.passing.framing is not Framing.NONE:
+            out.append(piece)
+
+    def _end(self, out: list[bytes]) -> None:
+        assert self.passing is not None
+        for piece in self.passing.body.flush():
+            self._frame(piece, out)
+        if self.passing.framing is Framing.CHUNKED:
+            out.append(b"0\r\n\r\n")
+        self.answered_all = True
+        if self.asked:
+            # On record before the client can know that it is over.
+            self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
+
+    def client_drained(self) -> None:
+        if self.upstream is not None:
+            self.answered()
+
+    def upstream_ended(self, *, whole: bool) -> None:
+        if self._over or self._upstream_ended:
+            return
+        self._upstream_ended, self._upstream_whole = True, whole
+        if self.answered_all:
+            # It answered, and takes no more of the request.
+            self._finish(reuse=False)
+            return
+        if self.passing is None and not self.upstream_spoke and self._again():
+            return
+        self.answered()
+
+    @property
+    def upstream_spoke(self) -> bool:
+        assert self.upstream is not None
+        return not self.upstream.answers.between or self.passing is not None
+
+    def _again(self) -> bool:
+        """Ask once more on a connection of its own, where the upstream closed an idle one before it heard (RFC 9112
+        section 9.3.1): a request without a body, of a method that may be repeated.
+        """
+        if not self._reused or not self.asked or self.exchange.bytes_out or self._chunked:
+            return False
+        if self.exchange.method not in ("GET", "HEAD", "OPTIONS"):
+            return False
+        self._reused = self._upstream_ended = False
+        self.upstream = None
+        self._dialling = asyncio.get_running_loop().create_task(self._dial(), name="upstream")
+        return True
+
+    # --- endings ---
+
+    def _finish(self, *, reuse: bool = True) -> None:
+        """Both directions are done."""
+        if self._over:
+            return
+        self._over = True
+        upstream, passing = self.upstream, self.passing
+        assert upstream is not None
+        assert passing is not None
+        self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
+        upstream.user = None
+        if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable:
+            self.client.lane.pool.put(self._key(), upstream)
+        else:
+            upstream.close()
+        self.client.conversed(keep=self.asked and passing.framing is not Framing.CLOSE)
+
+    def _cut(self) -> None:
+        if self.passing is None:
+            self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
+        else:
+            self._end_as("upstream_closed")
+
+    def broken(self, _why: str) -> None:
+        if self.passing is None:
+            self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
+        else:
+            self._end_as("upstream_closed")
+
+    def _end_as(self, end: str) -> None:
+        """Break off an answer that is under way, so that its client sees that it is not whole."""
+        self._over = True
+        self._drop_upstream()
+        self.client.lane.gate.finish(self.client.session, self.exchange, end)
+        assert self.passing is not None
+        self.client.conversed(keep=False, whole=self.passing.framing is not Framing.CLOSE, goodbye=False)
+
+    def refuse(self, reason: Reason | None = None, detail: str = "") -> None:
+        if self._over:
+            return
+        self._over = True
+        if reason is not None:
+            self.exchange.refuse(reason, detail)
+        self._drop_upstream()
+        self.client.answer_refusal(self.exchange)
+
+    def broke(self) -> None:
+        self.client.failed()
+
+    def drop(self) -> None:
+        """The client is gone, or must go."""
+        self._over = True
+        self._drop_upstream()
+
+    def _drop_upstream(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+        if self.upstream is not None:
+            self.upstream.user = None
+            self.upstream.abort()

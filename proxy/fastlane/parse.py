@@ -1,0 +1,233 @@
+"""HTTP/1 messages out of bytes, pulled piece by piece: a head, parts of its body, its end.
+
+Heads are read by what RFC 9112 allows and no more, bodies by h11's readers, as in the mitmproxy lane. What is pulled
+is all that is looked at: what a peer sends ahead waits, unread, in a buffer of a bounded size.
+"""
+
+import re
+from dataclasses import dataclass
+
+import h11
+from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
+from h11._receivebuffer import ReceiveBuffer
+
+from proxy import limits
+from proxy.head import Head, Headers
+
+type Body = ChunkedReader | ContentLengthReader | Http10Reader
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\xff]+) (HTTP/1\.[01])")
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+class BadMessage(ValueError):
+    """The bytes are not HTTP/1, or go beyond a limit; `too_large` tells these two apart."""
+
+    def __init__(self, detail: str, *, too_large: bool = False) -> None:
+        super().__init__(detail)
+        self.too_large = too_large
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response head as it came."""
+
+    status: int
+    reason: bytes
+    version: bytes
+    headers: Headers
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of a field; `name` in lower case."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A message is whole."""
+
+
+END = End()
+
+
+class _Reader:
+    """What both directions share: a buffer, and the body of the message that is being read."""
+
+    def __init__(self) -> None:
+        self.buffer = ReceiveBuffer()
+        self._body: Body | None = None
+        self._whole = False  # the end of the body is there, behind what was pulled last
+        self._blank_lines = 0
+
+    @property
+    def between(self) -> bool:
+        """Whether no message has been begun."""
+        return self._body is None and not self.buffer
+
+    @property
+    def in_body(self) -> bool:
+        return self._body is not None
+
+    def feed(self, data: bytes) -> None:
+        self.buffer += data
+
+    def rest(self) -> bytes:
+        """Take what was not read, for the reader of another protocol."""
+        data = bytes(self.buffer)
+        self.buffer = ReceiveBuffer()
+        return data
+
+    def ended(self) -> End | None:
+        """The peer has sent its last byte: whether that ends the body properly."""
+        if isinstance(self._body, Http10Reader) and not self.buffer:
+            self._body = None
+            return END
+        return None
+
+    def _begin(self, size: int | None) -> None:
+        """Read a body next: of `size` bytes, in chunks (None), or to the end of the connection (-1)."""
+        self._body = ChunkedReader() if size is None else Http10Reader() if size < 0 else ContentLengthReader(size)
+        self._whole = False
+
+    def _lines(self) -> list[bytearray] | None:
+        """The lines of the next head; None while it is not whole."""
+        lines = self.buffer.maybe_extract_lines()
+        while lines == []:
+            # RFC 9112 section 2.2: some clients end a body with a line that is not part of it.
+            self._blank_lines += 1
+            if self._blank_lines > limits.MAX_BLANK_LINES:
+                raise BadMessage("empty lines without end")
+            lines = self.buffer.maybe_extract_lines()
+        if lines is None:
+            if len(self.buffer) > limits.MAX_HEAD:
+                raise BadMessage("the head is too large", too_large=True)
+            return None
+        self._blank_lines = 0
+        if sum(map(len, lines)) > limits.MAX_HEAD:
+            raise BadMessage("the head is too large", too_large=True)
+        return lines
+
+    def _of_body(self) -> bytes | End | None:
+        """What there is of the body, in one piece: small chunks must not cost a turn each."""
+        assert self._body is not None
+        pieces: list[bytes] = []
+        while not self._whole:
+            try:
+                event = self._body(self.buffer)
+            except h11.ProtocolError:
+                raise BadMessage("the body cannot be read") from None
+            if isinstance(event, h11.Data):
+                pieces.append(event.data)
+            elif event is None:
+                break
+            else:
+                self._whole = True
+        if pieces:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._whole:
+            self._body = None
+            return END
+        # What the reader of chunks leaves behind is an unfinished chunk head or trailer section.
+        if len(self.buffer) > limits.MAX_TRAILERS:
+            raise BadMessage("a chunk head is too large", too_large=True)
+        return None
+
+
+class Requests(_Reader):
+    """The requests of one client."""
+
+    def next(self) -> Head | bytes | End | None:
+        """The next piece; None while more bytes are needed. Raises `BadMessage`."""
+        if self._body is not None:
+            return self._of_body()
+        lines = self._lines()
+        if lines is None:
+            return None
+        match = _REQUEST_LINE.fullmatch(lines[0])
+        if match is None:
+            raise BadMessage("the request line cannot be read")
+        method, target, version = match.groups()
+        head = _head(bytes(method), bytes(target), bytes(version), _fields(lines))
+        self._begin(0 if head.method == b"CONNECT" else _request_size(head))
+        return head
+
+
+class Answers(_Reader):
+    """The answers of one upstream connection. `reusable` says that another request may follow the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interim = 0
+        self._keep = False
+
+    @property
+    def reusable(self) -> bool:
+        return self._keep and self.between
+
+    def next(self, method: str) -> Answer | bytes | End | None:
+        """The next piece of the answer to a request; 1xx answers are skipped. Raises `BadMessage`."""
+        if self._body is not None:
+            return self._of_body()
+        while (lines := self._lines()) is not None:
+            match = _STATUS_LINE.fullmatch(lines[0])
+            if match is None:
+                raise BadMessage("the status line cannot be read")
+            version, status, reason = match.groups()
+            answer = Answer(int(status), bytes(reason or b""), bytes(version), _fields(lines))
+            if answer.status >= 200 or answer.status == 101:
+                self._interim = 0
+                size = _answer_size(answer, method)
+                self._keep = size != -1 and version == b"HTTP/1.1" and not _closes(answer.values(b"connection"))
+                self._begin(size)
+                return answer
+            self._interim += 1
+            if self._interim > limits.MAX_INTERIM:
+                raise BadMessage("too many interim answers", too_large=True)
+        return None
+
+
+def _fields(lines: list[bytearray]) -> Headers:
+    """Names and values, as they came; whether each is well formed is the gate's to say (`head.read_head`)."""
+    fields = []
+    for line in lines[1:]:
+        name, separator, value = bytes(line).partition(b":")
+        if not separator or not name or name[0] in b" \t":
+            raise BadMessage("a header line cannot be read")
+        fields.append((name, value.strip(b" \t")))
+    return tuple(fields)
+
+
+def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head:
+    """The forms of a target (RFC 9112 section 3.2) taken apart."""
+    if method == b"CONNECT":
+        return Head(method, b"", version, fields, b"", target)
+    scheme, separator, rest = target.partition(b"://")
+    if target[:1] in (b"/", b"*") or not separator:
+        return Head(method, target, version, fields)
+    authority, _, path = rest.partition(b"/")
+    return Head(method, b"/" + path, version, fields, scheme, authority)
+
+
+def _request_size(head: Head) -> int | None:
+    """How the body ends. A head for which that is in doubt is refused by the gate, and nothing is read after it."""
+    if head.values(b"transfer-encoding"):
+        return None
+    lengths = head.values(b"content-length")
+    return int(lengths[0]) if len(lengths) == 1 and _LENGTH.fullmatch(lengths[0]) else 0
+
+
+def _answer_size(answer: Answer, method: str) -> int | None:
+    """RFC 9112 section 6.3. Raises `BadMessage` where two readers could disagree."""
+    codings, lengths = answer.values(b"transfer-encoding"), answer.values(b"content-length")
+    if codings and (lengths or [coding.lower() for coding in codings] != [b"chunked"]):
+        raise BadMessage("the framing of the answer is in doubt")
+    if len(set(lengths)) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+        raise BadMessage("the framing of the answer is in doubt")
+    if method == "HEAD" or answer.status in (101, 204, 304):
+        return 0
+    return None if codings else int(lengths[0]) if lengths else -1
+
+
+def _closes(values: list[bytes]) -> bool:
+    return any(token.strip().lower() == b"close" for value in values for token in value.split(b","))

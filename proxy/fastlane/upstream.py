@@ -1,0 +1,186 @@
+"""One connection to an upstream, and those that wait to be used again by the same sandbox for the same end."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Hashable
+from typing import Protocol
+
+from proxy import limits
+from proxy.dial import Dialer, DialError, Grant
+from proxy.fastlane.parse import Answers
+from proxy.fastlane.tls import Tls
+from proxy.fastlane.wire import Wire
+from proxy.policy.reason import Reason
+
+
+class User(Protocol):
+    """Who uses an upstream connection: one exchange at a time."""
+
+    def answered(self) -> None:
+        """There is more to read of the answer."""
+
+    def upstream_ended(self, *, whole: bool) -> None:
+        """The upstream will say nothing more."""
+
+    def upstream_drained(self) -> None: ...
+
+    def broke(self) -> None:
+        """Our own code raised."""
+
+
+class Upstream(Wire):
+    """A connection that was dialled for a grant, and verified if it is one of TLS."""
+
+    def __init__(self, tls: Tls | None) -> None:
+        super().__init__()
+        self.tls = tls
+        self.answers = Answers()
+        self.user: User | None = None
+        self.idle_since = 0.0
+        self.ip: str | None = None
+        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def greeted(self) -> None:
+        """Return once TLS is up. Raises `DialError`."""
+        if self.tls is not None:
+            self.tls.start()
+            self.transport.write(self.tls.pending())
+            await self._greeted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.ip = peer[0] if peer else None
+
+    def received(self, data: bytes) -> None:
+        if self.tls is not None and self.tls.established and not self._greeted.done():
+            self._greeted.set_result(None)
+        if not data:
+            return
+        if self.user is None:
+            self.abort()  # nothing was asked
+            return
+        self.answers.feed(data)
+        self.user.answered()
+
+    def said_all(self, *, whole: bool) -> None:
+        if not self._greeted.done():
+            self._fail(Reason.UPSTREAM_UNREACHABLE, "the upstream closed during the TLS handshake")
+        if self.user is not None:
+            self.user.upstream_ended(whole=whole)
+        else:
+            self.abort()
+
+    def gone(self) -> None:
+        self._fail(Reason.UPSTREAM_UNREACHABLE, "the upstream closed during the TLS handshake")
+        if self.user is not None:
+            self.user.upstream_ended(whole=False)
+
+    def drained(self) -> None:
+        if self.user is not None:
+            self.user.upstream_drained()
+
+    def tls_failed(self, error: ssl.SSLError) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._fail(Reason.UPSTREAM_UNVERIFIED, f"Certificate verify failed: {error.verify_message}")
+        else:
+            self._fail(Reason.UPSTREAM_UNREACHABLE, f"TLS failed: {error.reason or 'broken'}")
+        if self.tls is not None and (alert := self.tls.pending()):
+            self.transport.write(alert)
+        self.abort()
+        if self.user is not None:
+            self.user.upstream_ended(whole=False)
+
+    def failed(self) -> None:
+        self._fail(Reason.POLICY_ERROR, "an internal error")
+        self.abort()
+        if self.user is not None:
+            self.user.broke()
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        if not self._greeted.done():
+            self._greeted.set_exception(DialError(reason, detail))
+            self._greeted.exception()  # nobody need wait for it
+
+
+async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, *, tls: bool) -> Upstream:
+    """Connect to a grant's destination, verified if `tls`. Raises `DialError`."""
+    upstream: Upstream | None = None
+    name = str(grant.host.address) if grant.host.address is not None else grant.host.name
+
+    def make() -> Upstream:
+        return Upstream(Tls(context, server_side=False, name=name) if tls else None)
+
+    async def connect(ip: str, port: int) -> Upstream:
+        _, made = await asyncio.get_running_loop().create_connection(make, ip, port)
+        return made
+
+    try:
+        async with asyncio.timeout(limits.DIAL_TIME):
+            upstream = await dialer.open(grant, connect)
+            await upstream.greeted()
+    except TimeoutError:
+        if upstream is not None:
+            upstream.abort()
+        raise DialError(Reason.UPSTREAM_UNREACHABLE, "the TLS handshake timed out") from None
+    except BaseException:
+        if upstream is not None:
+            upstream.abort()
+        raise
+    return upstream
+
+
+class Pool:
+    """Idle upstream connections by what they may be used for. One of one sandbox never serves another."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Hashable, list[Upstream]] = {}
+        self._count = 0
+
+    def take(self, key: Hashable) -> Upstream | None:
+        """An open connection for this use, the one used last."""
+        waiting = self._idle.get(key)
+        while waiting:
+            upstream = waiting.pop()
+            self._count -= 1
+            if not upstream.closed and time.monotonic() - upstream.idle_since < limits.IDLE_UPSTREAM_TIME:
+                return upstream
+            upstream.abort()
+        self._idle.pop(key, None)
+        return None
+
+    def put(self, key: Hashable, upstream: Upstream) -> None:
+        """Keep a connection on which a whole answer ended, unless enough are kept."""
+        upstream.user = None
+        if upstream.closed or self._count >= limits.MAX_IDLE_UPSTREAMS:
+            upstream.close()
+            return
+        upstream.idle_since = time.monotonic()
+        upstream.resume()
+        self._idle.setdefault(key, []).append(upstream)
+        self._count += 1
+
+    def sweep(self, now: float) -> None:
+        """Close what has waited too long, or has closed by itself."""
+        for key in list(self._idle):
+            kept = []
+            for upstream in self._idle[key]:
+                if upstream.closed or now - upstream.idle_since >= limits.IDLE_UPSTREAM_TIME:
+                    self._count -= 1
+                    with contextlib.suppress(Exception):
+                        upstream.close()
+                else:
+                    kept.append(upstream)
+            if kept:
+                self._idle[key] = kept
+            else:
+                del self._idle[key]
+
+    def close(self) -> None:
+        for waiting in self._idle.values():
+            for upstream in waiting:
+                upstream.abort()
+        self._idle.clear()
+        self._count = 0

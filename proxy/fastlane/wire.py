@@ -1,0 +1,148 @@
+"""One socket of the fast lane: bytes with or without TLS, how much of them waits, and how it ends."""
+
+import asyncio
+import socket
+import ssl
+import struct
+import time
+from typing import cast
+
+import structlog
+
+from proxy.fastlane.tls import Tls
+
+log = structlog.get_logger("engine")
+
+
+class Wire(asyncio.Protocol):
+    """What both sides share. Subclasses say what becomes of what is read; whatever raises in them ends all.
+
+    `active` is when a byte last came (`time.monotonic`). `writable` is false while the peer does not take what waits.
+    """
+
+    transport: asyncio.Transport
+    tls: Tls | None = None
+
+    def __init__(self) -> None:
+        self.writable = True
+        self.closed = False
+        self.reading = True
+        self.active = time.monotonic()
+
+    # --- for subclasses ---
+
+    def received(self, data: bytes) -> None:
+        """Plain bytes came; empty ones too, when TLS has something to say of itself."""
+        raise NotImplementedError
+
+    def said_all(self, *, whole: bool) -> None:
+        """The peer will send nothing more. `whole` says that it ended properly: with close_notify, if there is TLS."""
+        raise NotImplementedError
+
+    def gone(self) -> None:
+        """The connection is closed."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """The peer has taken what waited."""
+
+    def tls_failed(self, error: ssl.SSLError) -> None:
+        raise NotImplementedError
+
+    def failed(self) -> None:
+        """Our own code raised: nothing may pass any more."""
+        raise NotImplementedError
+
+    # --- of asyncio ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        self.active = time.monotonic()
+        if self.closed:
+            return
+        try:
+            if self.tls is None:
+                self.received(data)
+                return
+            self._received_tls(data)
+        except ssl.SSLError as error:
+            self.tls_failed(error)
+        except Exception as error:
+            log.exception("connection failed", error=type(error).__name__)
+            self.failed()
+
+    def _received_tls(self, data: bytes) -> None:
+        tls = cast(Tls, self.tls)
+        plain = tls.feed(data)
+        if answer := tls.pending():
+            self.transport.write(answer)
+        self.received(plain)
+        if tls.ended and not self.closed:
+            self.said_all(whole=True)
+
+    def eof_received(self) -> bool:
+        if not self.closed:
+            try:
+                self.said_all(whole=self.tls is None or self.tls.ended)
+            except Exception as error:
+                log.exception("connection failed", error=type(error).__name__)
+                self.failed()
+        return not self.closed  # half of it stays open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        try:
+            self.gone()
+        except Exception as error:
+            log.exception("connection failed", error=type(error).__name__)
+            self.failed()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.closed:
+            return
+        try:
+            self.drained()
+        except Exception as error:
+            log.exception("connection failed", error=type(error).__name__)
+            self.failed()
+
+    # --- for those who use it ---
+
+    def send(self, data: bytes) -> None:
+        if data and not self.closed:
+            self.transport.write(data if self.tls is None else self.tls.seal(data))
+
+    def pause(self) -> None:
+        if self.reading and not self.closed:
+            self.reading = False
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self.reading and not self.closed:
+            self.reading = True
+            self.transport.resume_reading()
+
+    def close(self, *, whole: bool = True, goodbye: bool = True) -> None:
+        """End the connection once all is sent; with a reset, if a proper end would tell that what came is whole."""
+        if self.closed:
+            return
+        self.closed = True
+        if whole and goodbye and self.tls is not None and (said := self.tls.goodbye()):
+            self.transport.write(said)
+        if not whole:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.closed = True
+        self.transport.abort()
