@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from mitmproxy.net.tls import starts_like_tls_record
 
 from proxy import limits
 from proxy.credentials.scrub import Mask, Scrubber
@@ -141,6 +142,9 @@ class ClientSide(Wire):
     # --- requests ---
 
     def _http(self, data: bytes) -> None:
+        if data[:1] == b"\x16" and self.requests.between and self.conversation is None:
+            self._refuse_early(Reason.PROTOCOL_NOT_ALLOWED, "TLS to the proxy" if self.tls is None else "TLS inside TLS")
+            return
         self.requests.feed(data)
         self.advance()
         # More than a head, and nobody to take it: wait.
@@ -339,14 +343,14 @@ class ClientSide(Wire):
         """The first bytes inside CONNECT: a TLS hello, or a plain request."""
         self._hello += data
         start = bytes(self._hello[:1])
-        if start == b"\x16":
+        if start == b"\x16" and len(self._hello) < 3:
+            return
+        if start == b"\x16" and starts_like_tls_record(bytes(self._hello)):
             try:
                 if not hello_complete(bytes(self._hello)):
                     return
                 hello = read_hello(bytes(self._hello))
             except BadHello as error:
-                if len(self._hello) < 3:
-                    return
                 self._bad_hello(str(error))
                 return
             judge_hello(self.lane.gate, self.session, hello)

@@ -205,6 +205,8 @@ def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head
     scheme, separator, rest = target.partition(b"://")
     if target[:1] in (b"/", b"*") or not separator:
         return Head(method, target, version, fields)
+    if scheme.lower() not in (b"http", b"https"):
+        raise BadMessage("the target is of no known scheme")
     authority, _, path = rest.partition(b"/")
     return Head(method, b"/" + path, version, fields, scheme, authority)
 
