@@ -32,7 +32,3 @@ class Tls:
         host = parse_host(f"[{text}]" if ":" in text else text)
         data.conn.sni = host.name
         data.ssl_conn = services_of(client).upstream_context.connection(host, protocols)
-
-    def tls_established_client(self, data: TlsData) -> None:
-        client = data.context.client
-        services_of(client).gate.intercepted(session_of(client))

@@ -14,12 +14,21 @@ from proxy.exchange import Exchange
 from proxy.head import Headers
 from proxy.metering.meter import Meter
 from proxy.metering.services import recognise
+from proxy.policy.spelling import folded_field, folded_names
 
 # Hop-by-hop fields, and those that would send the client past the proxy (RFC 7838).
-_DROPPED = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer upgrade"
-    b" alt-svc".split()
+_DROPPED = folded_names(
+    "connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer upgrade alt-svc"
 )
+# Intended for the client whatever `Connection` says (RFC 9110 section 7.6.1), as is everything that tells of the
+# content: without its coding the client could not read it, nor could we.
+_END_TO_END = folded_names(
+    "accept-ranges age allow cache-control date digest etag expires last-modified link location pragma retry-after"
+    " server set-cookie transfer-encoding vary www-authenticate"
+)
+_OF_CONTENT = "content_"
+# RFC 9209: each proxy on the way adds its own; ours is that of our refusals alone.
+_PROXY_STATUS = "proxy_status"
 _ACCEPT_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
@@ -29,16 +38,31 @@ class Undecodable(ValueError):
 
 def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
     """The headers that the client gets: end-to-end ones, with the secret masked. An upgrade keeps its two."""
-    named = {
-        token.strip().lower() for key, value in headers if key.lower() == b"connection" for token in value.split(b",")
-    } - {b"content-length", b"transfer-encoding"}
-    dropped = _DROPPED | named
+    dropped = _DROPPED | _named(headers)
     if upgrade:
-        dropped -= {b"connection", b"upgrade"}
+        dropped -= {"connection", "upgrade"}
     if mask is not None:
-        dropped |= {b"accept-ranges"}  # ranges are not asked for where a secret went in
-    kept = tuple((key, value) for key, value in headers if key.lower() not in dropped)
-    return kept if mask is None else tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
+        dropped |= {"accept_ranges"}  # ranges are not asked for where a secret went in
+    kept = tuple(
+        (key, value)
+        for key, value in headers
+        if (name := folded_field(key)) not in dropped and not _is_ours(name, value)
+    )
+    if mask is None or not mask.spans(b"\n".join(part for field in kept for part in field)):
+        return kept
+    return tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
+
+
+def _named(headers: Headers) -> frozenset[str]:
+    """The fields that `Connection` takes away."""
+    lists = [value for key, value in headers if folded_field(key) == "connection"]
+    names = {folded_field(token.strip()) for value in lists for token in value.split(b",")}
+    return frozenset(name for name in names - _END_TO_END if not name.startswith(_OF_CONTENT))
+
+
+def _is_ours(name: str, value: bytes) -> bool:
+    """Whether a field of an upstream says what Outgate alone may say of itself."""
+    return name == _PROXY_STATUS and b"outgate" in value.lower()
 
 
 def has_line_breaks(headers: Headers) -> bool:

@@ -4,13 +4,17 @@ Resolves once, vets every answer, and connects to an address that was vetted.
 """
 
 import asyncio
+import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
+from threading import Thread
 
 from proxy import limits
+from proxy.endpoint import Listen
 from proxy.policy.address import Network, may_dial, within
 from proxy.policy.host import Address, Host
 from proxy.policy.reason import Reason
@@ -43,48 +47,109 @@ class Grant:
             raise DialError(Reason.ADDRESS_IS_PRIVATE, f"{self.host.name} has the address {address}")
 
 
+class _LookUps:
+    """The look-ups that run, by who asked and by name. Each has a thread of its own: the system may wait for an answer
+    longer than anybody here, and a thread that all share would be missed by all.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, dict[str, asyncio.Future[list[Address]]]] = {}
+
+    def of(self, asker: Hashable, name: str) -> asyncio.Future[list[Address]]:
+        """The look-up of a name: one that runs, or a new one. Raises `DialError` where `asker` has too many."""
+        running = self._running.get(asker, {})
+        if name in running:
+            return running[name]
+        if len(running) >= limits.MAX_LOOKUPS:
+            raise DialError(Reason.LIMIT_EXCEEDED, "too many names are being looked up for this sandbox")
+        answer = _begin(name)
+        self._running.setdefault(asker, running)[name] = answer
+        answer.add_done_callback(lambda _: self._end(asker, name))
+        return answer
+
+    def _end(self, asker: Hashable, name: str) -> None:
+        self._running[asker].pop(name).exception()  # looked at, as nobody may wait for it any more
+        if not self._running[asker]:
+            del self._running[asker]
+
+
 @dataclass(frozen=True)
 class Dialer:
-    """`connect_to` maps (host, port) to an address of the operator's choice, which is not vetted."""
+    """`connect_to` maps (host, port) to an address of the operator's choice, which is not vetted. `private` are
+    the addresses that this proxy listens on, for its operator and for clients: no rule and no mapping leads there.
+
+    A name is looked up as it was judged: the search list of the host would make another one of it (resolv.conf(5)).
+    """
 
     connect_to: Mapping[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
-    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(32, "resolve"))
+    private: Sequence[Listen] = ()
+    _lookups: _LookUps = field(default_factory=_LookUps)
+
+    def __post_init__(self) -> None:
+        # Takes the place of the search list in this process. A dot behind the name would do so too, but then
+        # /etc/hosts does not know it.
+        os.environ["LOCALDOMAIN"] = "."
 
     def mapped(self, grant: Grant) -> tuple[str, int] | None:
         return self.connect_to.get((grant.host.name, grant.port))
 
-    async def open[T](self, grant: Grant, connect: Callable[[str, int], Awaitable[T]]) -> T:
+    async def open[T](self, grant: Grant, asker: Hashable, connect: Callable[[str, int], Awaitable[T]]) -> T:
         """Connect to the grant's destination: what `connect` returns for an address and port that were vetted.
 
-        Raises `DialError`.
+        The look-up counts for `asker`. Raises `DialError`.
         """
         try:
             async with asyncio.timeout(limits.DIAL_TIME):
                 mapped = self.mapped(grant)
                 if mapped is not None:
+                    self._keep_private([ip_address(mapped[0])], mapped[1])
                     return await _connect(connect, [mapped])
-                addresses = await self._resolve(grant)
+                addresses = await self._resolve(grant, asker)
                 for address in addresses:
                     grant.vet(address)
+                self._keep_private(addresses, grant.port)
                 return await _connect(connect, [(str(address), grant.port) for address in addresses])
         except TimeoutError:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection timed out") from None
 
-    async def _resolve(self, grant: Grant) -> list[Address]:
+    def _keep_private(self, addresses: Iterable[Address], port: int) -> None:
+        for own in self.private:
+            if port == own.port and any(own.reached_by(address) for address in addresses):
+                raise DialError(Reason.ADDRESS_IS_PRIVATE, "this proxy listens there itself")
+
+    async def _resolve(self, grant: Grant, asker: Hashable) -> list[Address]:
         if grant.host.address is not None:
             return [grant.host.address]
-        loop = asyncio.get_running_loop()
+        answer = self._lookups.of(asker, grant.host.name)
         try:
-            answers = await asyncio.wait_for(
-                loop.run_in_executor(self._threads, _getaddrinfo, grant.host.name, grant.port), limits.RESOLVE_TIME
-            )
+            # Others may wait for the same answer.
+            answers = await asyncio.wait_for(asyncio.shield(answer), limits.RESOLVE_TIME)
         except (OSError, UnicodeError) as error:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, f"the name does not resolve: {error}") from None
         return list(dict.fromkeys(answers))
 
 
-def _getaddrinfo(name: str, port: int) -> list[Address]:
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+def _begin(name: str) -> asyncio.Future[list[Address]]:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Address]] = loop.create_future()
+
+    def run() -> None:
+        try:
+            settle = partial(answer.set_result, _getaddrinfo(name))
+        except BaseException as error:  # noqa: BLE001 - for who waits for it
+            settle = partial(answer.set_exception, error)
+        with suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(settle)
+
+    try:
+        Thread(target=run, name="resolve", daemon=True).start()
+    except RuntimeError:
+        raise DialError(Reason.LIMIT_EXCEEDED, "the system has no thread for a look-up") from None
+    return answer
+
+
+def _getaddrinfo(name: str) -> list[Address]:
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 
 

@@ -1,6 +1,8 @@
 """Endpoints that the operator names: where to listen, and what to dial in place of a destination."""
 
+import errno
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
@@ -24,6 +26,17 @@ class Listen:
         """Whether only processes of this machine can connect."""
         return self.address.is_loopback
 
+    def reached_by(self, address: Address) -> bool:
+        """Whether who connects to this address, and the same port, may end up here.
+
+        Beside the address itself that is the unspecified one, which leads to this machine, and any of this machine's
+        own where all of them are listened on.
+        """
+        address = _unmapped(address)
+        if address.is_unspecified or address == _unmapped(self.address):
+            return True
+        return self.address.is_unspecified and _is_own(address)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse `ADDRESS:PORT`, IPv6 in brackets, or `localhost:PORT`. Raises `ValueError`."""
@@ -41,6 +54,21 @@ class Listen:
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+def _unmapped(address: Address) -> Address:
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_own(address: Address) -> bool:
+    """Whether an address is one of this machine: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 @dataclass(frozen=True, slots=True)

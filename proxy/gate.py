@@ -1,7 +1,7 @@
 """The gate: the checkpoints that every exchange passes, in order. Each can only refuse.
 
 CONNECT target, TLS hello, request head, response head. Engines hand in bytes and do what the
-exchange then says; the decision itself is `policy.decide`, and the secret's only way out is `credentials.inject`.
+exchange then says; the decision itself is `policy.decide`, and the secret's only way out is `proxy.outbound`.
 """
 
 import math
@@ -15,17 +15,16 @@ import structlog
 
 from proxy import limits
 from proxy.audit.sink import AuditSink, AuditUnavailable
-from proxy.credentials.inject import check_client, find_misplaced, inject
 from proxy.credentials.placeholder import placeholder
 from proxy.credentials.scrub import Mask
-from proxy.credentials.sources import CredentialUnavailable, SecretStore
 from proxy.dial import Grant
 from proxy.exchange import Exchange
-from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_head
+from proxy.head import BadHead, Head, Headers, forwarded, is_websocket, read_connect, read_destination, read_head
 from proxy.identity import ANONYMOUS, BadToken
 from proxy.internal.desk import Desk
 from proxy.internal.repeats import Repeats
-from proxy.policy.credential import Inject
+from proxy.metrics.counters import Counters
+from proxy.outbound import Outbound, check_credentials, upstream_head
 from proxy.policy.decide import ConnectDecision, Decision, decide, decide_connect
 from proxy.policy.host import INTERNAL, Authority, MalformedHost, parse_authority, parse_host
 from proxy.policy.reason import Reason
@@ -38,8 +37,6 @@ from proxy.session import Sandbox, Session
 log = structlog.get_logger("gate")
 
 _NOT_SERVED = "the policy of this sandbox is not served here"
-# What would let an answer come in a form, or in parts, in which an echoed secret is not found.
-_UNSEARCHABLE = frozenset((b"accept-encoding", b"range", b"if-range"))
 # What is asked of Outgate itself: no policy decides about it, and nothing may be dialled for it.
 _HERE = Decision(allowed=True, reason=Reason.ALLOWED)
 
@@ -47,21 +44,6 @@ _HERE = Decision(allowed=True, reason=Reason.ALLOWED)
 def today() -> date:
     """The day that `expires` is compared with: UTC."""
     return datetime.now(UTC).date()
-
-
-@dataclass(frozen=True, slots=True)
-class Outbound:
-    """An allowed request on its way: what the engine needs to forward it. Holds no secret.
-
-    `form` says how to send the credential, as the client sent its fake; None where nothing is injected. `secrets` are
-    those of the policy that decided, whatever is served by the time that the request is sent.
-    """
-
-    exchange: Exchange
-    request: Request
-    headers: Headers
-    secrets: SecretStore
-    form: Inject | None = None
 
 
 @dataclass(kw_only=True)
@@ -81,6 +63,7 @@ class Gate:
     tokens_required: bool
     desk: Desk = field(init=False)
     repeats: Repeats = field(init=False, default_factory=Repeats)
+    counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.audit.folder, self.audit.number)
@@ -101,9 +84,12 @@ class Gate:
 
     def _judge_connect(self, session: Session, exchange: Exchange, head: Head) -> None:
         if session.target is not None:
+            self.intercepted(session)
             exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "a CONNECT inside a tunnel")
             return
         try:
+            if session.barred is not None:
+                raise BadHead(*session.barred)
             target = read_connect(head)
             exchange.host, exchange.port = target.host, target.port
             sandbox = self._identify(session, exchange, head)
@@ -155,6 +141,8 @@ class Gate:
         except (Exception, CancelledError) as error:  # noqa: BLE001 - it is logged there
             _fail(session, exchange, error)
             return exchange
+        finally:
+            self.counters.decided(time.monotonic() - exchange.started)
 
     def _judge_request(self, session: Session, exchange: Exchange, head: Head, *, tls: bool) -> Outbound | Exchange:
         _describe(exchange, session, head, tls=tls)
@@ -176,8 +164,8 @@ class Gate:
             exchange.internal, exchange.decision, exchange.detail = True, _HERE, "answered by outgate"
             self._begin(exchange)
             return exchange
-        exchange.decision = decide(sandbox.policy, request, today())
-        form = self._check_credentials(exchange, sandbox, request, head.headers)
+        _decide(exchange, sandbox.policy, head, request)
+        form = check_credentials(exchange, sandbox, request, head.headers) if exchange.allowed else None
         if exchange.websocket:
             exchange.request = request
         if exchange.allowed:
@@ -190,19 +178,8 @@ class Gate:
         return Outbound(exchange, request, headers, sandbox.secrets, form)
 
     def upstream_head(self, outbound: Outbound) -> tuple[Headers, str, Mask | None]:
-        """Headers and target for a verified upstream connection, and the mask for the answer if a secret went in.
-
-        The only place where a secret enters a request. Raises `CredentialUnavailable`; then nothing may be sent.
-        """
-        exchange, form = outbound.exchange, outbound.form
-        if form is None or exchange.credential is None:
-            return outbound.headers, outbound.request.target, None
-        store = outbound.secrets
-        spec = exchange.policy.credentials[exchange.credential]
-        headers = tuple(field for field in outbound.headers if field[0].lower() not in _UNSEARCHABLE)
-        headers, target = inject(spec, form, store.get(spec.name), headers, outbound.request.target)
-        exchange.injected = True
-        return (*headers, (b"Accept-Encoding", b"identity")), target, store.mask([spec.name])
+        """What goes on the wire, and the mask for the answer. Raises `CredentialUnavailable`; see `proxy.outbound`."""
+        return upstream_head(outbound)
 
     # --- answers of our own ---
 
@@ -228,6 +205,7 @@ class Gate:
             return
         exchange.end = exchange.end or end
         self.audit.finish(exchange)
+        self.counters.ended(exchange)
 
     def intercepted(self, session: Session) -> None:
         """The tunnel of a CONNECT is really intercepted: from here on the requests in it are the exchanges."""
@@ -346,37 +324,6 @@ class Gate:
             and (name is None or policy.credentials[name] == old.credentials[name])
         )
 
-    def _check_credentials(
-        self, exchange: Exchange, sandbox: Sandbox, request: Request, headers: Headers
-    ) -> Inject | None:
-        """Refuse placeholders on their way to a strange host and credentials that the client brought itself."""
-        if not exchange.allowed:
-            return None
-        specs = sandbox.policy.credentials
-        placeholders = sandbox.placeholders
-        headers = tuple(field for field in headers if field[0].lower() != b"proxy-authorization")
-        if find_misplaced(placeholders, specs, headers, request.target, request.host) is not None:
-            exchange.refuse(Reason.CREDENTIAL_WRONG_HOST)
-            return None
-        name = exchange.decision.credential
-        if name is None:
-            return None
-        exchange.credential = name
-        spec = specs[name]
-        if not spec.bound_to(request.host) or request.scheme != "https":
-            exchange.not_injected = "the credential is not bound to this host"
-            return None
-        check = check_client(spec, placeholders, headers, request.target, request.host)
-        if check.reason is not None:
-            exchange.refuse(check.reason, f"in {check.slot}")
-            return None
-        try:
-            sandbox.secrets.get(name)
-        except CredentialUnavailable as error:
-            exchange.refuse(Reason.CREDENTIAL_UNAVAILABLE, str(error))
-            exchange.not_injected = "the credential cannot be read"
-        return check.form
-
     def _placeholders(self, sandbox: str, policy: Policy) -> dict[str, str]:
         return {
             name: placeholder(self.placeholder_key, sandbox, policy.name, spec)
@@ -406,6 +353,22 @@ def _fail(session: Session, exchange: Exchange, error: BaseException) -> None:
     log.exception("the gate failed", error=type(error).__name__)
     session.bar(Reason.POLICY_ERROR, "an internal error")
     exchange.refuse(Reason.POLICY_ERROR, "an internal error")
+
+
+def _decide(exchange: Exchange, policy: Policy, head: Head, request: Request) -> None:
+    """Put the decision into the exchange. Where the request writes to a second place, that one must be allowed too."""
+    exchange.decision = decide(policy, request, today())
+    if exchange.decision.reason is Reason.METHOD_NOT_ALLOWED and (named := request.methods - {request.method}):
+        exchange.detail = f"its query names the method {min(named)[:32]}"
+    try:
+        destination = read_destination(head, request)
+    except BadHead as error:
+        exchange.refuse(error.reason, str(error))
+        return
+    if destination is not None and exchange.allowed:
+        there = decide(policy, destination, today())
+        if not there.allowed:
+            exchange.decision, exchange.detail = there, "the place that Destination names"
 
 
 def _same_host(name: str, target: Authority) -> bool:

@@ -5,11 +5,13 @@ nothing is repaired.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from proxy import limits
 from proxy.policy.host import Authority, MalformedHost, parse_authority
 from proxy.policy.reason import Reason
 from proxy.policy.request import MalformedRequest, Request
+from proxy.policy.spelling import folded_field, folded_name, folded_names
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -20,22 +22,27 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 
 # Hop-by-hop fields (RFC 9110 section 7.6.1) and what a client says to a proxy alone.
-_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer upgrade"
-    b" http2-settings".split()
-)
-# Fields that make some frameworks see another method or path than the policy saw.
-_OVERRIDES = frozenset(
-    b"x-http-method-override x-http-method x-method-override x-method x-original-url x-rewrite-url"
-    b" x-original-method".split()
+_HOP = "connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer upgrade http2-settings"
+# Fields that make some servers and frameworks see another method, host or path than the policy saw. What a proxy in
+# front of them says in these is nothing that a client says.
+_OVERRIDES = folded_names(
+    "x-http-method-override x-http-method x-method-override x-method x-original-method x-forwarded-method"
+    " x-original-url x-original-uri x-rewrite-url x-override-url x-proxy-url x-envoy-original-path"
+    " x-http-path-override x-http-destinationurl x-forwarded-uri x-forwarded-url x-forwarded-path x-forwarded-prefix"
+    " x-forwarded-host x-forwarded-server x-forwarded-port x-forwarded-proto x-forwarded-scheme x-original-host"
+    " x-real-host x-host x-http-host-override x-envoy-original-dst-host proxy-host request-uri http-url base-url"
+    " forwarded"
 )
 # Framing belongs to the hop that writes it; no `Connection` header may take it away.
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
-# CGI and WSGI cannot tell `_` from `-` (RFC 3875 section 4.1.18), and some servers no sign from another: a field that
-# one of them would take for these has two readings. Slots of credentials are read in the same way where they count.
-_DISGUISED = {name for name in _HOP | _FRAMING if b"-" in name}
-_SIGN = re.compile(rb"[^a-z0-9]")
-_WEBSOCKET_EXTENSIONS = b"sec-websocket-extensions"
+_FRAMED = folded_names("content-length transfer-encoding")
+_GONE = folded_names(_HOP) | _OVERRIDES | {"expect", "host"}
+# A field that some server would take for one of these has two readings.
+_DISGUISED = {
+    folded_name(name): name.encode() for name in (_HOP + " content-length transfer-encoding").split() if "-" in name
+}
+_WEBSOCKET_EXTENSIONS = folded_name("sec-websocket-extensions")
+# RFC 4918 sections 9.8 and 9.9: the methods that write where `Destination` says.
+_TO_DESTINATION = frozenset(("COPY", "MOVE"))
 
 
 class BadHead(ValueError):
@@ -73,6 +80,8 @@ def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
     """
     _check_fields(head)
     _check_framing(head)
+    if len(head.target) > limits.MAX_TARGET:
+        raise BadHead(Reason.LIMIT_EXCEEDED, f"the target is longer than {limits.MAX_TARGET >> 10} KiB")
     if tunnel is None:
         authority, scheme = _absolute_form(head), "http"
     else:
@@ -81,6 +90,32 @@ def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
         return Request(scheme, authority.host, authority.port, head.method.decode("ascii"), head.target.decode("ascii"))
     except (MalformedRequest, UnicodeDecodeError) as error:
         raise BadHead(Reason.MALFORMED_REQUEST, str(error)) from None
+
+
+def read_destination(head: Head, request: Request) -> Request | None:
+    """The request as it were for the place that COPY and MOVE write to (RFC 4918 section 10.3), if that can be read.
+
+    None for every other method. Raises `BadHead` for a place on another host or port.
+    """
+    values = head.values(b"destination")
+    if request.methods.isdisjoint(_TO_DESTINATION):
+        return None
+    if len(values) != 1:
+        raise BadHead(Reason.MALFORMED_REQUEST, "not exactly one Destination")
+    target = values[0].strip(b" \t")
+    if not target.startswith(b"/"):
+        scheme, _, rest = target.partition(b"://")
+        authority, slash, path = rest.partition(b"/")
+        default = {"https": 443, "http": 80}[request.scheme]
+        if scheme.lower() != request.scheme.encode() or not slash:
+            raise BadHead(Reason.AUTHORITY_MISMATCH, "Destination is not on the host of the connection")
+        if _authority(authority, default) != Authority(request.host, request.port):
+            raise BadHead(Reason.AUTHORITY_MISMATCH, "Destination is not on the host of the connection")
+        target = slash + path
+    try:
+        return replace(request, target=target.decode("ascii"))
+    except (MalformedRequest, UnicodeDecodeError) as error:
+        raise BadHead(Reason.MALFORMED_REQUEST, f"Destination: {error}") from None
 
 
 def read_connect(head: Head) -> Authority:
@@ -113,13 +148,15 @@ def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket:
     A WebSocket upgrade is written anew, without extensions: compressed frames cannot be bounded.
     """
     named = {
-        token.strip().lower() for key, value in headers if key.lower() == b"connection" for token in value.split(b",")
+        folded_field(token.strip())
+        for key, value in headers
+        if key.lower() == b"connection"
+        for token in value.split(b",")
     }
-    dropped = (_HOP | _OVERRIDES | named | {b"expect", b"host"}) - (_FRAMING - {b"host"})
+    dropped = _GONE | (named - _FRAMED)
     if websocket:
         dropped |= {_WEBSOCKET_EXTENSIONS}
-    # CGI and WSGI cannot tell `_` from `-` (RFC 3875 section 4.1.18).
-    kept = [(key, value) for key, value in headers if key.lower().replace(b"_", b"-") not in dropped]
+    kept = [(key, value) for key, value in headers if folded_field(key) not in dropped]
     if websocket:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     return ((b"Host", host_field(authority, scheme)), *kept)
@@ -146,7 +183,8 @@ def _check_fields(head: Head) -> None:
 
 
 def _is_disguised(name: bytes) -> bool:
-    return name not in _DISGUISED and _SIGN.sub(b"-", name) in _DISGUISED
+    folded = folded_field(name)
+    return not folded or _DISGUISED.get(folded, name) != name
 
 
 def _check_framing(head: Head) -> None:

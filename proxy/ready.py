@@ -38,7 +38,7 @@ class ReadyReload:
 class Ready:
     """`address` is `host:port` as bound (IPv6 in brackets), `tokens` whether clients need a sandbox token.
 
-    `reload` is for people and launchers; nothing here reads it back.
+    `reload` and `metrics`, where those are to be read, are for people and launchers; nothing here reads them back.
     """
 
     address: str
@@ -47,6 +47,7 @@ class Ready:
     pid: int
     tokens: bool
     reload: ReadyReload = ReadyReload()
+    metrics: str | None = None
 
 
 def write_ready(path: Path, ready: Ready) -> None:

@@ -83,6 +83,11 @@ class Session:
     connecting: Exchange | None = None
     head_since: float | None = field(default_factory=time.monotonic)
 
+    @property
+    def asker(self) -> tuple[str, str]:
+        """Who uses a share of what all have together. Two sandboxes of the same name and policy are one."""
+        return ("", "") if self.sandbox is None else (self.sandbox.name, self.sandbox.policy.name)
+
     def new_exchange(self) -> Exchange:
         """An exchange that is denied until a decision says otherwise."""
         sandbox = self.sandbox

@@ -34,6 +34,7 @@ _FORMS = {
     "audit_max_bytes": "a size from 16KiB to 1024GiB, as in 64MiB",
     "audit_max_age": "a time from 1m to 366d, as in 24h",
     "audit_fsync": "never, checkpoint or always",
+    "metrics": "ADDRESS:PORT, as in 127.0.0.1:9464 or [::1]:9464, or none",
 }
 _WORDS = {"1": True, "true": True, "0": False, "false": False}
 
@@ -114,6 +115,7 @@ class Settings(BaseModel):
         int, BeforeValidator(partial(_quantity, quantity.seconds)), Field(ge=60, le=366 * 86400)
     ] = 86400
     audit_fsync: Literal["never", "checkpoint", "always"] = "checkpoint"
+    metrics: Annotated[Listen | None, BeforeValidator(_listen)] = None
 
     @property
     def connect_map(self) -> dict[tuple[str, int], tuple[str, int]]:

@@ -36,7 +36,10 @@ def stream(lines: Iterable[str]) -> None:
 
 def note(text: str) -> None:
     """Print what is good to know, but not the answer, to stderr."""
-    print(clean(text), file=sys.stderr, flush=True)
+    try:
+        print(clean(text), file=sys.stderr, flush=True)
+    except OSError:  # its terminal was closed, and what is left to do must not end with that
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it is flushed at the exit
 
 
 def progress(text: str = "") -> None:

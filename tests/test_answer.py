@@ -82,3 +82,28 @@ def test_only_the_right_digest_accepts_a_websocket() -> None:
 def test_a_value_that_goes_on_in_another_line_is_seen(value: bytes) -> None:
     assert has_line_breaks(((b"A", b"b"), (b"X-Echo", value)))
     assert not has_line_breaks(((b"X-Echo", b"one two"),))
+
+
+def test_connection_takes_nothing_away_that_the_client_needs() -> None:
+    headers = (
+        (b"Connection", b"content-encoding, Content-Type, set-cookie, WWW-Authenticate, x-mine"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Content-Type", b"text/html"),
+        (b"Set-Cookie", b"a=b"),
+        (b"WWW-Authenticate", b"Basic"),
+        (b"X-Mine", b"1"),
+    )
+    assert returned(headers, mask(), upgrade=False) == headers[1:5]
+
+
+@pytest.mark.parametrize(
+    "value", [b"outgate; error=x", b'cdn; received-status=200, OutGate; details="x"', b'"outgate"']
+)
+def test_an_upstream_does_not_speak_as_outgate(value: bytes) -> None:
+    assert returned(((b"Proxy-Status", value),), None, upgrade=False) == ()
+    assert returned(((b"Proxy_Status", value),), None, upgrade=False) == ()
+
+
+def test_another_proxy_may_tell_its_status() -> None:
+    headers = ((b"Proxy-Status", b"cdn.example; received-status=200"),)
+    assert returned(headers, None, upgrade=False) == headers

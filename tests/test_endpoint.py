@@ -121,3 +121,23 @@ def test_what_is_no_mapping(text: str, why: str) -> None:
 def test_a_mapping_is_a_plain_value() -> None:
     mapping = ConnectTo.parse("a.example:1:127.0.0.1:2")
     assert mapping == ConnectTo(Host("a.example"), 1, ipaddress.ip_address("127.0.0.1"), 2)
+
+
+@pytest.mark.parametrize(
+    ("listens", "address", "reached"),
+    [
+        ("127.0.0.1:1", "127.0.0.1", True),
+        ("127.0.0.1:1", "::ffff:127.0.0.1", True),
+        ("127.0.0.1:1", "0.0.0.0", True),
+        ("127.0.0.1:1", "::", True),
+        ("127.0.0.1:1", "127.0.0.2", False),
+        ("127.0.0.1:1", "192.0.2.1", False),
+        ("[::1]:1", "::1", True),
+        ("[::1]:1", "127.0.0.1", False),
+        ("0.0.0.0:1", "127.0.0.2", True),
+        ("0.0.0.0:1", "192.0.2.1", False),
+        ("[::]:1", "127.0.0.1", True),
+    ],
+)
+def test_which_addresses_lead_to_what_listens(listens: str, address: str, reached: bool) -> None:
+    assert Listen.parse(listens).reached_by(ipaddress.ip_address(address)) is reached

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.head import BadHead, Head, forwarded, host_field, is_websocket, read_connect, read_head
+from proxy import limits
+from proxy.head import (
+    BadHead,
+    Head,
+    forwarded,
+    host_field,
+    is_websocket,
+    read_connect,
+    read_destination,
+    read_head,
+)
 from proxy.policy.host import parse_authority
 from proxy.policy.reason import Reason
 
@@ -54,6 +64,8 @@ def test_a_good_head_is_a_request() -> None:
         (head(HOST, (b"Transfer_Encoding", b"chunked")), Reason.MALFORMED_REQUEST),
         (head(HOST, (b"transfer.encoding", b"chunked")), Reason.MALFORMED_REQUEST),
         (head(HOST, (b"Proxy_Authorization", b"x")), Reason.MALFORMED_REQUEST),
+        (head(HOST, (b"x%2dApi-Key", b"x")), Reason.MALFORMED_REQUEST),
+        (head(HOST, target=b"/" + b"x" * limits.MAX_TARGET), Reason.LIMIT_EXCEEDED),
     ],
 )
 def test_a_head_with_two_readings_has_none(bad: Head, reason: Reason) -> None:
@@ -139,3 +151,53 @@ def test_a_websocket_is_recognised_and_rewritten() -> None:
 @pytest.mark.parametrize("missing", range(4))
 def test_half_an_upgrade_is_none(missing: int) -> None:
     assert not is_websocket(head(HOST, *[field for index, field in enumerate(UPGRADE) if index != missing]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"X-Forwarded-Host", b"X-Forwarded-Uri", b"X-Forwarded-Method", b"X-Forwarded-Prefix", b"X-Original-URI"),
+        *(b"x.http.method.override", b"X_Original_URL", b"Forwarded", b"X-Rewrite-Url"),
+    ],
+)
+def test_what_changes_the_target_for_some_servers_stays(name: bytes) -> None:
+    assert forwarded(((name, b"x"), (b"Kept", b"1")), TUNNEL, "https", websocket=False)[1:] == ((b"Kept", b"1"),)
+
+
+def test_the_longest_target_is_a_request() -> None:
+    longest = b"/" + b"x" * (limits.MAX_TARGET - 1)
+    assert read_head(head(HOST, target=longest), tunnel=TUNNEL, tls=True).target == longest.decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        (b"/b?c", "/b?c"),
+        (b"https://good.example/b", "/b"),
+        (b"HTTPS://GOOD.example:443/b", "/b"),
+        (b"https://evil.example/b", Reason.AUTHORITY_MISMATCH),
+        (b"https://good.example:444/b", Reason.AUTHORITY_MISMATCH),
+        (b"http://good.example/b", Reason.AUTHORITY_MISMATCH),
+        (b"b", Reason.AUTHORITY_MISMATCH),
+        (b"/b#c", Reason.MALFORMED_REQUEST),
+        (b"/\xc3\xa9", Reason.MALFORMED_REQUEST),
+    ],
+)
+def test_where_copy_and_move_write_is_a_request_too(value: bytes, target: str | Reason) -> None:
+    copy = head(HOST, (b"Destination", value), method=b"COPY")
+    request = read_head(copy, tunnel=TUNNEL, tls=True)
+    if isinstance(target, Reason):
+        with pytest.raises(BadHead) as caught:
+            read_destination(copy, request)
+        assert caught.value.reason is target
+        return
+    found = read_destination(copy, request)
+    assert found is not None
+    assert (found.target, found.method, found.host) == (target, "COPY", request.host)
+
+
+def test_other_methods_write_nowhere_else() -> None:
+    put = head(HOST, (b"Destination", b"/b"), method=b"PUT")
+    assert read_destination(put, read_head(put, tunnel=TUNNEL, tls=True)) is None
+    posed = head(HOST, (b"Destination", b"/b"), method=b"POST", target=b"/?_method=MOVE")
+    assert read_destination(posed, read_head(posed, tunnel=TUNNEL, tls=True)) is not None

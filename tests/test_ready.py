@@ -21,7 +21,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_ready(tmp_path / "ready.json", READY)
     assert read_ready(tmp_path / "ready.json") == READY
     document = json.loads((tmp_path / "ready.json").read_text())
-    assert set(document) == {"address", "ca_file", "policies", "pid", "tokens", "reload"}
+    assert set(document) == {"address", "ca_file", "policies", "pid", "tokens", "reload", "metrics"}
     assert document["policies"] == [{"name": "web", "digest": "ab", "source": "/p/web.yaml"}]
 
 

@@ -62,6 +62,7 @@ def test_every_setting_can_come_from_each_source(tmp_path: Path) -> None:
         "audit_max_bytes": "1MiB",
         "audit_max_age": "2h",
         "audit_fsync": "always",
+        "metrics": "127.0.0.1:9464",
     }
     environ = {
         "OUTGATE_POLICY": "/p/a.yaml, /p/b",
@@ -76,6 +77,7 @@ def test_every_setting_can_come_from_each_source(tmp_path: Path) -> None:
         "OUTGATE_AUDIT_MAX_BYTES": "1MiB",
         "OUTGATE_AUDIT_MAX_AGE": "2h",
         "OUTGATE_AUDIT_FSYNC": "always",
+        "OUTGATE_METRICS": "127.0.0.1:9464",
     }
     file = """
 policy: [/p/a.yaml, /p/b]
@@ -92,6 +94,7 @@ audit: stdout
 audit_max_bytes: 1048576
 audit_max_age: 2h
 audit_fsync: always
+metrics: 127.0.0.1:9464
 """
     assert set(flags) == set(Settings.model_fields)
     expected = load(tmp_path, flags)

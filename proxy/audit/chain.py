@@ -15,6 +15,7 @@ LINK_SIZE = len(',"chain":""}\n') + 64
 MAX_LINE = 128 * 1024  # the longest event that `proxy.audit.event` can write is below 64 KiB
 
 _LINK = re.compile(rb'(?:,"prev":"([0-9a-f]{64})")?,"seq":([1-9][0-9]{0,17}),"chain":"([0-9a-f]{64})"\}\n?\Z')
+_NUMBER = re.compile(rb',"seq":([1-9][0-9]{0,17}),"chain":"[0-9a-f]{64}"\}')
 _TAIL = LINK_SIZE + 128
 
 
@@ -50,6 +51,12 @@ def link_of(line: bytes) -> Link | None:
     """What a line says of its place in a chain; None if it has none. Whether it is true is for `holds` to say."""
     found = _LINK.search(line, max(0, len(line) - _TAIL))
     return None if found is None else Link(int(found[2]), found[3], found[1])
+
+
+def number_in(data: bytes) -> int | None:
+    """The number of the first line with one in a piece of a file. No text in JSON can look like it: bare quotes."""
+    found = _NUMBER.search(data)
+    return None if found is None else int(found[1])
 
 
 def holds(line: bytes, prev: bytes) -> bool:

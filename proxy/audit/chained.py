@@ -16,8 +16,8 @@ from pathlib import Path
 import structlog
 
 from proxy.audit import files, segments
-from proxy.audit.chain import Head, link_of, seal
-from proxy.audit.tail import first_line, head_of, tail_of, torn_record
+from proxy.audit.chain import Head, seal
+from proxy.audit.tail import first_line, first_number, head_of, tail_of, torn_record
 from proxy.errors import ConfigError
 
 _AGAIN = 60.0  # seconds after which a file that could not be closed is closed
@@ -52,8 +52,7 @@ class ChainedLog:
         self._size = tail.size
         self._linked = tail.link is not None  # whether a line of this file has a link yet
         line = first_line(self._fd)
-        link = link_of(line)
-        self._first = 0 if link is None else link.seq
+        self._first = first_number(self._fd) if self._linked else 0
         _take_back(segments.closed(folder, name, self._first), segments.live(folder, name))
         self._full = options.max_bytes
         self._until = time.monotonic() + options.max_age - _age(line)
@@ -72,8 +71,9 @@ class ChainedLog:
             one, value = seal(line, seq, value, first=not linked)
             sealed, linked = sealed + one, True
         files.write(self._fd, sealed, sync=self._options.sync == "always")
-        if not self._size:
+        if not self._linked:
             self._first = self._head.seq + 1
+        if not self._size:
             self._until = time.monotonic() + self._options.max_age
         self._head, self._linked, self._size = Head(seq, value), linked, self._size + len(sealed)
         self._owed, self._ends_open = b"", False

@@ -2,16 +2,18 @@
 
 import gzip
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from proxy.audit.chain import MAX_LINE, link_of
-from proxy.audit.segments import Segment, order, packed, segments
-from proxy.audit.tail import first_line
+from proxy.audit.chain import MAX_LINE
+from proxy.audit.segments import Segment, live, order, packed, segments
+from proxy.audit.tail import first_number
 
 _BUFFER = 1 << 20
 
@@ -54,28 +56,49 @@ class Long:
 
 
 def pieces(folder: Path) -> list[Piece]:
-    """The files of every log in a folder as they are now, in the order of their lines. Raises `OSError`."""
-    held = {}
-    for each in segments(folder):
-        if each.first is None:
-            held[each.log] = each.path.open("rb", _BUFFER)
-    # A file that was closed in between is listed by its first line; it is read there, and not twice.
+    """The files of every log in a folder as they are now, in the order of their lines. Raises `OSError`.
+
+    Each line that was there at the call is in one of them, once, whatever is closed and compressed meanwhile.
+    """
+    held: dict[str, BinaryIO | None] = {}
     there = segments(folder)
-    closed = {(each.log, each.first) for each in there}
-    found = []
-    for each in there:
-        stream = held.pop(each.log, None) if each.first is None else None
-        if stream is not None and (each.log, _first(stream)) in closed:
-            stream.close()
-        else:
-            found.append(Piece(each, stream))
-    return found
+    while new := {each.log for each in there} - held.keys():
+        held |= {log: _hold(live(folder, log)) for log in new}
+        there = segments(folder)  # what was closed before is listed now
+    return [
+        piece
+        for log, stream in sorted(held.items(), key=itemgetter(0))
+        for piece in _pieces_of(
+            live(folder, log), stream, [each for each in there if each.log == log and each.first is not None]
+        )
+    ]
 
 
-def _first(stream: BinaryIO) -> int:
-    """The number of the first line of a file, as the name of a closed file says it."""
-    link = link_of(first_line(stream.fileno()) + b"\n")
-    return 0 if link is None else link.seq
+def _pieces_of(path: Path, stream: BinaryIO | None, closed: list[Segment]) -> list[Piece]:
+    """The files of one log. `stream` is what was at `path` before the list of closed files was made."""
+    if stream is None:
+        return [Piece(each) for each in closed]
+    first = first_number(stream.fileno())
+    twin = next((each for each in closed if each.first == first), None)
+    if not _is_at(path, stream):
+        if twin is not None:
+            stream.close()  # it was closed before the list was made; it is read there, and not twice
+            return [Piece(each) for each in closed]
+    elif twin is not None and (_is_at(twin.path, stream) or not (twin.path.exists() or packed(twin.path).exists())):
+        closed.remove(twin)  # a name that it got and lost: a full disk kept it open, or its writer died over it
+    return [*(Piece(each) for each in closed), Piece(Segment(path, path.stem, None, packed=False), stream)]
+
+
+def _hold(path: Path) -> BinaryIO | None:
+    with suppress(FileNotFoundError):
+        return path.open("rb", _BUFFER)
+    return None
+
+
+def _is_at(path: Path, stream: BinaryIO) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    return False
 
 
 def named(chosen: Iterable[Segment]) -> list[Piece]:

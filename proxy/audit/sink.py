@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -67,11 +68,22 @@ class AuditSink:
         self._unwritten: deque[tuple[str, bytes]] = deque(
             (left, encode(crashed(json.loads(line)))) for left, line in self._journal.in_flight.items()
         )
+        self._since = time.monotonic()
 
     @property
     def waiting(self) -> int:
         """How many lines could not be written yet."""
         return len(self._unwritten)
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds the oldest of them has been waiting."""
+        return time.monotonic() - self._since if self._unwritten else 0.0
+
+    def try_again(self) -> None:
+        """Write what waits, if that is possible by now: nobody may ask for anything meanwhile."""
+        with suppress(AuditUnavailable):
+            self._write_unwritten()
 
     def begin(self, exchange: Exchange) -> None:
         """Note that an allowed exchange starts. Raises `AuditUnavailable` if that cannot be written."""
@@ -115,6 +127,8 @@ class AuditSink:
         if self.waiting >= _MAX_UNWRITTEN and ends not in self._journal.in_flight:
             log.error("audit event lost: too many wait", waiting=self.waiting)
             return
+        if not self._unwritten:
+            self._since = time.monotonic()
         self._unwritten.append((ends, line))
         try:
             self._write_unwritten()

@@ -10,12 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from proxy.audit import files
-from proxy.audit.chain import MAX_LINE, TORN, Head, Link, genesis, holds, link_of
-from proxy.audit.segments import live, segments
+from proxy.audit.chain import LINK_SIZE, MAX_LINE, TORN, Head, Link, genesis, holds, link_of, number_in
+from proxy.audit.segments import live, packed, segments
 from proxy.exchange import new_id
 
 _SEARCHED = 8 * MAX_LINE  # bytes before the end in which the last link is looked for
 _CHUNK = 1 << 20
+_DIGITS = 32  # more than a number with its key has
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,19 @@ def torn_record(fd: int, tail: Tail) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
+def first_number(fd: int) -> int:
+    """The number of the first line of an open file that has one, by which the file is named when it is closed.
+
+    Half a line can stand before it, or lines of a time before the chain. 0 if no line has a number.
+    """
+    start, kept = 0, b""
+    while chunk := os.pread(fd, _CHUNK, start):
+        if (number := number_in(kept + chunk)) is not None:
+            return number
+        start, kept = start + len(chunk), chunk[-LINK_SIZE - _DIGITS :]
+    return 0
+
+
 def first_line(fd: int) -> bytes:
     """The first line of an open file, or the beginning of a longer one."""
     return os.pread(fd, MAX_LINE, 0).partition(b"\n")[0]
@@ -102,14 +116,16 @@ def _closed_link(folder: Path, log: str) -> Link | None:
     there = [each for each in segments(folder) if each.log == log and each.first is not None]
     if not there:
         return None
-    newest = there[-1]
-    if not newest.packed:
-        return _tail_at(newest.path).link
+    path = there[-1].path
+    if not there[-1].packed:
+        if (link := _tail_at(path).link) is not None or not packed(path).exists():
+            return link
+        path = packed(path)  # it was compressed since it was listed
     last = None
     try:
-        with gzip.open(newest.path) as lines:
+        with gzip.open(path) as lines:
             while line := lines.readline(MAX_LINE):
                 last = link_of(line) or last
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise OSError(5, f"{newest.path.name} is damaged") from error
+        raise OSError(5, f"{path.name} is damaged") from error
     return last

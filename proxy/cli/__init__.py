@@ -12,6 +12,7 @@ from proxy.cli.audit import audit
 from proxy.cli.ca import ca
 from proxy.cli.check import check
 from proxy.cli.diff import diff
+from proxy.cli.doctor import doctor
 from proxy.cli.env import env
 from proxy.cli.explain import explain
 from proxy.cli.init import init
@@ -49,7 +50,7 @@ def outgate() -> None:
     """
 
 
-for command in (init, run, serve, env, check, explain, test, diff, replay, suggest, audit, ca):
+for command in (init, run, doctor, serve, env, check, explain, test, diff, replay, suggest, audit, ca):
     outgate.add_command(command)
 
 

@@ -76,10 +76,18 @@ def load_named(paths: Sequence[str], name: str | None) -> "tuple[Policy, ...]":
 
 
 def tell_skipped(log: "Log") -> None:
-    """Say on stderr what of the log could not be read. Nothing that was left out is left unsaid."""
+    """Say on stderr what of the log could not be read. Nothing that was left out is left unsaid.
+
+    Raises `ConfigError` if none of it is an audit log: what is said of nothing would look like good news.
+    """
+    from proxy.errors import ConfigError
+
     terminal.progress()
     for text in unread(log):
         terminal.note(text)
+    if log.skipped and not log.understood:
+        hint = "name a state folder, or files of its folder audit; - reads them from stdin"
+        raise ConfigError("no line of it is an audit event", hint, ", ".join(log.files))
 
 
 def unread(log: "Log") -> list[str]:

@@ -60,8 +60,9 @@ def replay(  # noqa: PLR0913, PLR0917  one parameter for each option
 ) -> None:
     """Decide the events of audit logs again, under a candidate policy.
 
-    LOG is a file, a folder (a state folder, or one with *.jsonl files) or - for stdin; gzip is recognised. Several
-    candidates stand in for the recorded policies of the same names; a single one, for all. Nothing is sent.
+    LOG is a file, a folder (a state folder, with its runs, or one with *.jsonl files) or - for stdin; gzip is
+    recognised. Several candidates stand in for the recorded policies of the same names; a single one, for all.
+    Nothing is sent.
     Exit codes: 0 done, 1 what --fail-on names was found, 2 misuse.
     """
     from proxy.review.replay import Outcome, replay

@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913, PLR0917  one parameter for each option
     """Run COMMAND in a sandbox whose only way out is the policy."""
     from proxy.errors import ConfigError
     from proxy.sandbox import served
-    from proxy.sandbox.child import Stopped
+    from proxy.sandbox.child import Stopped, stoppable
 
     if os.environ.get("OUTGATE_SANDBOX"):
         raise ConfigError(
@@ -100,9 +100,11 @@ def run(  # noqa: PLR0913, PLR0917  one parameter for each option
             )
         proxy = served.by_running(via, policy)
     try:
-        context.exit(_run(plan, proxy, summary_file, sandboxed=not no_sandbox))
+        with stoppable():
+            status = _run(plan, proxy, summary_file, sandboxed=not no_sandbox)
     except Stopped as stopped:
-        context.exit(128 + stopped.number)
+        status = 128 + stopped.number
+    context.exit(status)
 
 
 def _plan(command: tuple[str, ...], profile: str | None, project: Path | None, name: str | None) -> "Plan":

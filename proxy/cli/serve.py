@@ -85,6 +85,11 @@ def state_option[F: Callable[..., Any]](command: F) -> F:
     type=click.Choice(["never", "checkpoint", "always"]),
     help="When the audit log is forced to the disk.  [default: checkpoint]",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Answer /metrics, /healthz and /readyz there, for the operator alone.  [default: none]",
+)
 @config_option
 @click.pass_context
 def serve(context: click.Context, /, config: Path | None, **flags: object) -> None:

@@ -39,8 +39,8 @@ def suggest(  # noqa: PLR0913, PLR0917  one parameter for each option
 ) -> None:
     """Propose the smallest readable policy that allows what a run in observe mode was seen to do.
 
-    LOG is a file, a folder (a state folder, or one with *.jsonl files) or - for stdin; gzip is recognised.
-    Read the proposal before you use it: a log shows what was done, not what ought to be.
+    LOG is a file, a folder (a state folder, with its runs, or one with *.jsonl files) or - for stdin; gzip is
+    recognised. Read the proposal before you use it: a log shows what was done, not what ought to be.
     """
     from proxy.review.gather import gather
     from proxy.review.judge import Judge

@@ -9,6 +9,7 @@ from proxy.config.tree import shown
 from proxy.config.wrong import Wrong
 from proxy.policy.path import AmbiguousPath, PathPattern, parse_pattern
 from proxy.policy.rules import NEVER_METHODS
+from proxy.policy.spelling import folded_name
 
 MAX_PATH = 4096
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
@@ -148,8 +149,8 @@ def read_username(text: str) -> str:
 
 def read_query_key(text: str) -> str:
     """Read the key of a query parameter."""
-    if not text.isprintable() or not text:
-        raise Wrong("not the key of a query parameter", "write `state: open` or `key`")
+    if not text.isprintable() or not folded_name(text):
+        raise Wrong("not the key of a query parameter", "write `state: open` or `key`, decoded and without brackets")
     return text
 
 

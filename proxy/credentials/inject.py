@@ -4,7 +4,6 @@ Pure. What `inject` returns is for the upstream's bytes alone and never goes bac
 """
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
@@ -12,10 +11,11 @@ from urllib.parse import quote, unquote_to_bytes
 from proxy.credentials.placeholder import MARK
 from proxy.credentials.providers import forms_of
 from proxy.credentials.secret import Secret
-from proxy.credentials.slots import Content, Headers, clear_slots, read_slots, slots_of
+from proxy.credentials.slots import Content, Headers, clear_slots, loose_base64, read_slots, slots_of
 from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import Host
 from proxy.policy.reason import Reason
+from proxy.policy.spelling import folded_name
 
 _MARK = MARK.encode()
 
@@ -113,14 +113,14 @@ def _header(form: Inject, secret: Secret) -> tuple[bytes, bytes]:
     return form.header.lower().encode(), prefix.encode() + secret.reveal() + suffix.encode()
 
 
-def _standing(form: Inject) -> tuple[bytes, bytes]:
+def _standing(form: Inject) -> tuple[str, bytes]:
     """The header and scheme in which the form stands, as `read_slots` names them."""
     if form.bearer:
-        return b"authorization", b"bearer"
+        return "authorization", b"bearer"
     if form.basic is not None:
-        return b"authorization", b"basic"
+        return "authorization", b"basic"
     scheme = form.format.partition("{secret}")[0].strip().lower()
-    return (form.header or "").lower().encode(), scheme.encode()
+    return folded_name(form.header or ""), scheme.encode()
 
 
 def _marked_texts(headers: Headers, target: str) -> Iterator[bytes]:
@@ -135,13 +135,5 @@ def _marked_texts(headers: Headers, target: str) -> Iterator[bytes]:
             yield value
         if b"%" in value and _MARK in (decoded := unquote_to_bytes(value)):
             yield decoded
-        if value[:6].lower() in (b"basic ", b"basic\t") and _MARK in (decoded := _loose_base64(value[6:])):
+        if value[:6].lower() in (b"basic ", b"basic\t") and _MARK in (decoded := loose_base64(value[6:])):
             yield decoded
-
-
-def _loose_base64(encoded: bytes) -> bytes:
-    encoded = encoded.strip().rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-    try:
-        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
-    except binascii.Error:
-        return b""

@@ -14,30 +14,38 @@ from urllib.parse import unquote
 
 from proxy.credentials.providers import provider_of
 from proxy.policy.credential import CredentialSpec, Inject
+from proxy.policy.spelling import folded_field, folded_name, folded_names
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Names and values as on the wire, names in any case."""
 
 # Slots of every request that gets a credential, whatever service it goes to: an allowed host that takes a second
-# form of key must not become a drop through it.
-_HEADERS = frozenset(
-    {b"authorization", b"x-authorization", b"x-forwarded-authorization", b"x-api-key", b"api-key", b"x-goog-api-key"}
-    | {b"x-auth-token", b"x-access-token", b"private-token", b"gitlab-token", b"job-token", b"dpop"}
-    | {b"x-amz-security-token"}
+# form of key must not become a drop through it. Each in one of its spellings.
+_HEADERS = folded_names(
+    "authorization x-authorization x-forwarded-authorization x-original-authorization x-proxy-authorization"
+    " x-serverless-authorization x-http-authorization http-authorization redirect-http-authorization"
+    " x-ms-authorization-auxiliary authentication auth x-auth token x-token x-auth-token x-access-token"
+    " x-auth-key x-access-key api-key apikey x-api-key x-apikey x-goog-api-key x-functions-key"
+    " ocp-apim-subscription-key private-token gitlab-token deploy-token job-token x-vault-token"
+    " x-amz-security-token x-goog-iam-authorization-token x-goog-iap-jwt-assertion x-jwt x-jwt-assertion dpop"
 )
-# The first is RFC 6750 section 2.3; the last line is AWS Signature Version 4 in a query.
-_QUERIES = frozenset(
-    {"access_token", "api_key", "apikey", "private_token", "job_token", "oauth_token", "token", "client_secret"}
-    | {"subscription_key"}
-    | {"x_amz_signature", "x_amz_credential", "x_amz_security_token"}
+# The first is RFC 6750 section 2.3; the last line are signatures of AWS and Google in a query.
+_QUERIES = folded_names(
+    "access_token accesstoken auth_token oauth_token private_token job_token deploy_token id_token token jwt"
+    " api_key apikey access_key subscription_key client_secret authorization bearer_token"
+    " x_amz_signature x_amz_credential x_amz_security_token awsaccesskeyid x_goog_signature x_goog_credential"
 )
-# Google APIs take `?key=` beside a header; elsewhere the word is too common to be a slot.
+# Google APIs take these beside a header (cloud.google.com, "System parameters"; the third holds any header); elsewhere
+# the first word is too common to be a slot.
 _GOOGLE = "googleapis.com"
+_GOOGLE_QUERIES = folded_names("key $key $httpHeaders $access_token")
 # Cleared without a word: a cookie is often the infrastructure's own, and the second is this proxy's business.
-_DROPPED = frozenset({b"cookie", b"cookie2", b"proxy-authorization"})
-_SUBPROTOCOLS = b"sec-websocket-protocol"
-# OpenAI, "Realtime API with WebSockets": a browser cannot set headers, so its key is one of the offered subprotocols.
+_DROPPED = folded_names("cookie cookie2 proxy-authorization")
+_SUBPROTOCOLS = folded_name("sec-websocket-protocol")
+# A browser cannot set headers, so the key is one of the offered subprotocols. OpenAI, "Realtime API with WebSockets";
+# Kubernetes, staging/src/k8s.io/apiserver/pkg/authentication/request/websocket/protocol.go, there in base64url.
 _SUBPROTOCOL_KEY = b"openai-insecure-api-key."
+_SUBPROTOCOL_CODED = b"base64url.bearer.authorization.k8s.io."
 _SEPARATOR = re.compile(r"([&;])")
 
 
@@ -51,19 +59,19 @@ class Content(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The slots of one credential: header names in lower case, normalised query keys, and its own header's format."""
+    """The slots of one credential: names of headers and query keys, folded, and its own header's format."""
 
-    headers: frozenset[bytes]
+    headers: frozenset[str]
     queries: frozenset[str]
     inject: Inject | None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One slot that occurs in a request: its name for people, header and scheme (empty for none), and content."""
+    """One slot that occurs in a request: its name for people, header (folded) and scheme or "", and content."""
 
     slot: str
-    header: bytes
+    header: str
     scheme: bytes
     content: Content
 
@@ -73,66 +81,74 @@ def slots_of(spec: CredentialSpec) -> Slots:
     """Every slot that counts where the credential is injected. Raises `ConfigError` for an unknown provider."""
     provider = provider_of(spec)
     forms = provider.forms if provider else (spec.inject,) if spec.inject else ()
-    headers = {form.header.lower().encode() for form in forms if form.header}
-    queries = {_normal_key(form.query) for form in forms if form.query}
+    headers = {folded_name(form.header) for form in forms if form.header}
+    queries = {folded_name(form.query) for form in forms if form.query}
     if provider:
-        queries |= provider.queries
+        queries |= set(map(folded_name, provider.queries))
     if any(pattern.name == _GOOGLE or pattern.name.endswith("." + _GOOGLE) for pattern in spec.hosts):
-        queries.add("key")
+        queries |= _GOOGLE_QUERIES
     return Slots(_HEADERS | headers, _QUERIES | queries, spec.inject)
-
-
-def header_name(name: bytes) -> bytes:
-    """A header's name for comparison. `_` counts as `-`: CGI and WSGI cannot tell the two apart (RFC 3875 4.1.18)."""
-    return name.strip().lower().replace(b"_", b"-")
 
 
 def read_slots(slots: Slots, headers: Headers, target: str, fakes: frozenset[bytes]) -> Iterator[Found]:
     """Each slot that occurs, once per occurrence. `fakes` are the values that are nobody's key."""
     for raw_name, value in headers:
-        name = header_name(raw_name)
+        name = folded_field(raw_name)
         if name == _SUBPROTOCOLS:
-            for protocol in filter(_is_subprotocol_key, value.split(b",")):
-                held = protocol.strip()[len(_SUBPROTOCOL_KEY) :]
-                yield Found(name.decode(), name, b"", _content(held, fakes))
-        elif name in slots.headers and name not in _DROPPED:
+            for held in filter(None, map(_subprotocol_key, value.split(b","))):
+                yield Found(_shown(name), name, b"", _content(held[0], fakes))
+        elif _is_slot(name, slots.headers) and name not in _DROPPED:
             scheme, content = _read_value(value.strip(b" \t"), fakes, _own_format(slots, name))
-            yield Found(name.decode("latin-1"), name, scheme, content)
+            yield Found(_shown(name), name, scheme, content)
     for part in _SEPARATOR.split(target.partition("?")[2])[::2]:
-        raw_key, _, value_text = part.partition("=")
-        if (key := _query_key(raw_key)) in slots.queries:
+        if part and _is_slot(key := _key_of(part), slots.queries):
+            value_text = part.partition("=")[2]
             decoded = unquote(value_text.replace("+", " "), errors="replace").strip()
-            yield Found(f"query {key}", b"", b"", _content(decoded.encode(), fakes))
+            yield Found(
+                f"query {key}" if key else "a query key with several readings",
+                "",
+                b"",
+                _content(decoded.encode(), fakes),
+            )
 
 
 def clear_slots(slots: Slots, headers: Headers, target: str) -> tuple[list[tuple[bytes, bytes]], str]:
     """The head without any of the slots. Everything else stays as it was, byte for byte."""
     kept = []
     for raw_name, value in headers:
-        name = header_name(raw_name)
-        if name == _SUBPROTOCOLS and any(map(_is_subprotocol_key, value.split(b","))):
-            others = [protocol.strip() for protocol in value.split(b",") if not _is_subprotocol_key(protocol)]
+        name = folded_field(raw_name)
+        if name == _SUBPROTOCOLS and any(map(_subprotocol_key, value.split(b","))):
+            others = [protocol.strip() for protocol in value.split(b",") if not _subprotocol_key(protocol)]
             if any(others):
                 kept.append((raw_name, b", ".join(others)))
-        elif name not in slots.headers and name not in _DROPPED:
+        elif not _is_slot(name, slots.headers) and name not in _DROPPED:
             kept.append((raw_name, value))
     return kept, _clear_query(slots.queries, target)
+
+
+def _is_slot(name: str, slots: frozenset[str]) -> bool:
+    # A name that could be any could be one of them.
+    return name in slots or not name
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-") or "a header with an encoded name"
 
 
 def _clear_query(queries: frozenset[str], target: str) -> str:
     path, _, query = target.partition("?")
     pieces = ["", *_SEPARATOR.split(query)]
     pairs = list(zip(pieces[::2], pieces[1::2], strict=True))
-    kept = [(separator, part) for separator, part in pairs if _query_key(part.partition("=")[0]) not in queries]
+    kept = [(separator, part) for separator, part in pairs if not part or not _is_slot(_key_of(part), queries)]
     if len(kept) == len(pairs):
         return target
     rest = "".join(separator + part for separator, part in kept)
     return f"{path}?{rest[len(kept[0][0]) :]}" if kept else path
 
 
-def _own_format(slots: Slots, name: bytes) -> tuple[bytes, bytes] | None:
+def _own_format(slots: Slots, name: str) -> tuple[bytes, bytes] | None:
     inject = slots.inject
-    if inject is None or inject.header is None or inject.header.lower().encode() != name:
+    if inject is None or inject.header is None or folded_name(inject.header) != name:
         return None
     prefix, _, suffix = inject.format.partition("{secret}")
     return prefix.lower().encode(), suffix.encode()
@@ -175,15 +191,30 @@ def _content(value: bytes, fakes: frozenset[bytes]) -> Content:
     return Content.FAKE if value in fakes else Content.FOREIGN
 
 
-def _is_subprotocol_key(protocol: bytes) -> bool:
-    return protocol.strip().lower().startswith(_SUBPROTOCOL_KEY)
+def _subprotocol_key(protocol: bytes) -> tuple[bytes] | None:
+    """The key that a subprotocol holds, which may be empty; None for one that is not there to hold a key."""
+    protocol = protocol.strip()
+    lower = protocol.lower()
+    if lower.startswith(_SUBPROTOCOL_KEY):
+        return (protocol[len(_SUBPROTOCOL_KEY) :],)
+    if lower.startswith(_SUBPROTOCOL_CODED):
+        held = protocol[len(_SUBPROTOCOL_CODED) :]
+        return (loose_base64(held) or held,)
+    return None
+
+
+def loose_base64(encoded: bytes) -> bytes:
+    """What base64 of either alphabet holds, padded or not; nothing if it is none."""
+    encoded = encoded.strip().rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+    try:
+        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
+    except binascii.Error:
+        return b""
+
+
+def _key_of(part: str) -> str:
+    return _query_key(part.partition("=")[0])
 
 
 def _query_key(raw: str) -> str:
-    return _normal_key(unquote(raw.replace("+", " "), errors="replace"))
-
-
-def _normal_key(key: str) -> str:
-    # PHP reads `api.key`, ` api key` and `api_key[]` as api_key (php.net, "Variables from external sources"),
-    # other servers ignore case; a key that any of them could mean counts.
-    return re.sub(r"[-. ]", "_", re.split(r"[\[\0]", key)[0].strip().lower())
+    return folded_name(unquote(raw.replace("+", " "), errors="replace"))

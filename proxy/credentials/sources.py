@@ -6,7 +6,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from proxy.credentials.scrub import Mask
 from proxy.credentials.secret import Secret
 from proxy.errors import ConfigError, Problem
 from proxy.policy.credential import CredentialSpec
+from proxy.policy.host import Host
 
 MAX_SIZE = 64 * 1024
 
@@ -98,19 +99,29 @@ class SecretStore:
         except ConfigError as error:
             raise CredentialUnavailable(name, str(error)) from None
 
-    def mask(self, names: Iterable[str]) -> Mask:
-        """The mask for responses that may hold these secrets; compiled again only when one changed.
+    def mask(self, host: Host) -> Mask | None:
+        """The mask for what the host answers, which may hold any secret that is bound to it; None if there is none.
 
-        Raises `CredentialUnavailable`.
+        Compiled again only when a secret changed. One whose source went away is masked as it was read last.
         """
-        key = tuple(sorted(names))
-        secrets = tuple(self.get(name) for name in key)
-        held = self._masks.get(key)
-        if held is not None and all(old is new for old, new in zip(held[0], secrets, strict=True)):
-            return held[1]
+        names = tuple(name for name, spec in self._specs.items() if spec.bound_to(host))
+        secrets = tuple(secret for name in names if (secret := self._last(name)) is not None)
+        if not secrets:
+            return None
+        held = self._masks.get(names)
+        if held is not None and len(held[0]) == len(secrets):
+            if all(old is new for old, new in zip(held[0], secrets, strict=True)):
+                return held[1]
         mask = Mask(secrets)
-        self._masks[key] = (secrets, mask)
+        self._masks[names] = (secrets, mask)
         return mask
+
+    def _last(self, name: str) -> Secret | None:
+        try:
+            return self._read(name)
+        except ConfigError:
+            held = self._held.get(name)
+            return None if held is None else held[1]
 
     def _read(self, name: str) -> Secret:
         source = self._sources[name]

@@ -27,6 +27,7 @@ from proxy.engine.http1 import CUT
 from proxy.engine.http2 import congested
 from proxy.engine.state import Services, attach, exchange_of
 from proxy.engine.stream import Pause
+from proxy.engine.turns import LONG, Portions
 from proxy.policy.reason import Reason
 from proxy.session import Session
 
@@ -35,8 +36,6 @@ log = structlog.get_logger("engine")
 # Where an exception leaves the stream a chance to refuse; everywhere else the connection is cut.
 _REFUSABLE = frozenset({"requestheaders", "http_connect", "responseheaders"})
 _ENDED = getattr(select, "POLLRDHUP", 0)  # Linux alone can tell it
-# Seconds that one read may take before its connection has to wait as long again.
-_LONG_TURN = 0.01
 
 
 class HookFailed(Exception):
@@ -56,6 +55,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
         session: Session | None = None,
     ) -> None:
         super().__init__(master, reader, writer, master.options, mode)  # type: ignore[no-untyped-call]
+        self.transports[self.client].reader = Portions(reader)  # type: ignore[assignment]
         self.session = session or Session(client=_peer(self.client))
         self.services = services
         self._unsent: dict[connection.Connection, list[bytes]] = {}
@@ -198,6 +198,8 @@ class Handler(mode_servers.ProxyConnectionHandler):
                         self._obey(command, queue)
                 self._flush()
                 self._spent = time.monotonic() - started
+                if isinstance(event, events.DataReceived):
+                    self._note_turn(event.connection)
             except HookFailed:
                 return
             except (Exception, asyncio.CancelledError) as error:
@@ -206,10 +208,15 @@ class Handler(mode_servers.ProxyConnectionHandler):
                 self.session.bar(Reason.POLICY_ERROR, "an internal error")
                 self.abort()
 
+    def _note_turn(self, connection: connection.Connection) -> None:
+        io = self.transports.get(connection)
+        if io is not None and isinstance(io.reader, Portions):
+            io.reader.took(self._spent)
+
     def _note_reset(self, closed: connection.Connection) -> None:
         """To mitmproxy a reset is an end like any other, but what came before it need not be all."""
         io = self.transports.get(closed)
-        if io is not None and isinstance(io.reader, asyncio.StreamReader) and io.reader.exception() is not None:
+        if io is not None and isinstance(io.reader, Portions) and io.reader.exception() is not None:
             closed.error = "reset"
 
     def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:
@@ -267,6 +274,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
             self._dials -= 1
             if not self._dials:
                 self._dialled.set()
+        self._forget_grants()
         if not opened:
             return
         hook = server_hooks.ServerConnectionHookData(client=self.client, server=command.connection)
@@ -288,12 +296,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
     async def _dial(self, command: commands.OpenConnection) -> bool:
         target = command.connection
         try:
-            reader, writer = await self.services.dialer.open(self._granted(target), asyncio.open_connection)
+            granted, asker = self._granted(target), self.session.asker
+            reader, writer = await self.services.dialer.open(granted, asker, asyncio.open_connection)
             target.timestamp_start = target.timestamp_tcp_setup = time.time()
             target.state = connection.ConnectionState.OPEN
             target.peername = writer.get_extra_info("peername")
             target.sockname = writer.get_extra_info("sockname")
-            self.transports[target] = server.ConnectionIO(asyncio.current_task(), reader, writer)
+            self.transports[target] = server.ConnectionIO(asyncio.current_task(), Portions(reader), writer)  # type: ignore[arg-type]
             hook = server_hooks.ServerConnectionHookData(client=self.client, server=target)
             self.run_hook(server_hooks.ServerConnectedHook(hook))
         except DialError as error:
@@ -316,6 +325,12 @@ class Handler(mode_servers.ProxyConnectionHandler):
             raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
         return grant
 
+    def _forget_grants(self) -> None:
+        """Take back leave to dial that no request needs any more; the next one brings its own."""
+        needed = {(each.host.name, each.port) for each in self.session.open.values() if each.host is not None}
+        for destination in [each for each in self.session.grants if each not in needed]:
+            del self.session.grants[destination]
+
     async def _not_opened(self, command: commands.OpenConnection, error: str) -> None:
         command.connection.error = error
         self.transports.pop(command.connection, None)
@@ -335,7 +350,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     async def drain_writers(self) -> None:
         """Wait before the next read: for slow writers, for a dial, for full HTTP/2 queues."""
-        if self._spent > _LONG_TURN:
+        if self._spent > LONG:
             # A read of the smallest frames is long work for all that a client has to send: the others go first.
             await asyncio.sleep(self._spent)
         if any(io.writer is not None and _holds(io.writer) for io in self.transports.values()):

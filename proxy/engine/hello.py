@@ -24,12 +24,15 @@ def looks_like_tls(data: bytes) -> bool:
 
 
 def hello_complete(data: bytes) -> bool:
-    """Whether the records hold a whole ClientHello. Raises `BadHello` for what never will, or is out of bounds.
+    """Whether the records hold a whole ClientHello. Raises `BadHello` for what never will, or is out of bounds."""
+    return hello_end(data) > 0
+
+
+def hello_end(data: bytes) -> int:
+    """Where the ClientHello in the records ends; 0 while it is not whole. Raises `BadHello` as `hello_complete` does.
 
     Looks at lengths only, so that a hello in many small records is not parsed again with each of them.
     """
-    if len(data) > limits.MAX_HELLO:
-        raise BadHello("the TLS hello is too large")
     handshake, offset, records = 0, 0, 0
     wanted: int | None = None
     head = b""
@@ -46,13 +49,17 @@ def hello_complete(data: bytes) -> bool:
             raise BadHello("not a ClientHello")
         if len(head) == 4:
             wanted = int.from_bytes(head[1:4]) + 4
+        if wanted is not None and wanted > limits.MAX_HELLO:
+            raise BadHello("the TLS hello is too large")
         if wanted is not None and handshake + size > wanted:
             raise BadHello("something follows the TLS hello in its record")
         handshake += len(body)
         if wanted is not None and handshake == wanted:
-            return True
+            return offset + _RECORD_HEAD + size
         offset += _RECORD_HEAD + size
-    return False
+    if len(data) > limits.MAX_HELLO:
+        raise BadHello("the TLS hello is too large")
+    return 0
 
 
 def read_hello(data: bytes) -> ClientHello:

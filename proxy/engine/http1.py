@@ -23,6 +23,7 @@ from mitmproxy.proxy.layers.http._events import (
     HttpEvent,
     RequestData,
     RequestHeaders,
+    RequestProtocolError,
     ResponseData,
     ResponseProtocolError,
 )
@@ -31,6 +32,8 @@ from proxy import limits
 from proxy.engine.state import session_of
 from proxy.policy.reason import Reason
 
+# RFC 9112 section 4; a server may leave out the space before a reason that it does not give.
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: [\t -~\x80-\xff]*)?\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r\n]")
 
 CUT = "cut"
@@ -40,6 +43,10 @@ _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 
 type Refuser = Callable[[Reason, str], bytes]
 """Records a request that never became one, and returns the bytes of its refusal."""
+
+
+class BrokenBody(RequestProtocolError):
+    """A request whose body breaks its framing. Its client can still be told; the stream closes the connection."""
 
 
 class _Chunked(ChunkedReader):
@@ -105,6 +112,22 @@ class ClientSide(_Bounded, _http1.Http1Server):
         yield from super().mark_done(request=request, response=response)
         self.ending = False
         self.due = self.request is None and (self.said_all or bool(self.buf))
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Leave it to the stream to close the connection for a broken body: it has an answer to give, maybe later."""
+        closing: list[commands.Command] = []
+        for command in super().read_body(event):
+            if isinstance(command, commands.CloseConnection):
+                closing.append(command)
+            elif closing and isinstance(event, events.DataReceived) and isinstance(command, ReceiveHttp):
+                closing.clear()
+                self.state = self.done
+                yield ReceiveHttp(BrokenBody(self.stream_id, "the body is malformed", ErrorCode.GENERIC_CLIENT_ERROR))
+            else:
+                yield from closing
+                closing.clear()
+                yield command
+        yield from closing
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         """Mirrors `Http1Server.read_headers`."""
@@ -225,6 +248,9 @@ class UpstreamSide(_Bounded, _http1.Http1Client):
                     yield from self._fail("too many interim answers")
                     return
             if not self.buf:
+                return
+            if b"\n" in self.buf._data and not _STATUS_LINE.match(self.buf._data):
+                yield from self._fail("the status line is malformed")
                 return
             if len(self.buf) > limits.MAX_HEAD and b"\n\r\n" not in self.buf._data[: limits.MAX_HEAD]:
                 yield from self._fail("the response head is too large")

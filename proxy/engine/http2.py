@@ -1,11 +1,9 @@
-"""HTTP/2 on both sides, with what mitmproxy 12.2.3 lacks: back-pressure, a budget for resets, a record of rubbish.
+"""HTTP/2 to the client, with what mitmproxy 12.2.3 lacks: back-pressure on both sides, budgets, a record of rubbish.
 
 mitmproxy grants every peer an endless window and queues what cannot be sent. `congested` tells the handler
 to stop reading from one connection while the others of the same client hold too much.
 """
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sized
 
 import h2.errors
@@ -17,7 +15,7 @@ from mitmproxy.proxy.layers.http import ErrorCode, Http2Client, Http2Server, Rec
 from mitmproxy.proxy.layers.http._http2 import StreamState
 
 from proxy import limits
-from proxy.engine.http2_frames import Frames
+from proxy.engine.http2_frames import Exhausted, Frames, length_of
 from proxy.engine.http2_upstream import UpstreamSide
 from proxy.policy.reason import Reason
 
@@ -28,15 +26,26 @@ type Recorder = Callable[[Reason, str], object]
 class ClientSide(Http2Server):
     """The HTTP/2 connection to the client. `live` are the requests that run, `record` notes what never became one."""
 
+    h2_conn: Frames
+
     def __init__(self, context: Context, record: Recorder, live: Sized) -> None:
         super().__init__(context)
         self.h2_conn = Frames(self.h2_conf)
         self.record = record
         self.live = live
-        self.resets: deque[float] = deque(maxlen=limits.MAX_HTTP2_RESETS)
         self.missing: dict[int, int] = {}  # by stream, what its content-length still promises
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        try:
+            if isinstance(event, Exhausted):
+                raise event
+            return (yield from self._take(event))
+        except Exhausted as error:
+            self.record(Reason.LIMIT_EXCEEDED, str(error))
+            yield from super().protocol_error(str(error), error.error_code)
+            return True
+
+    def _take(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
         if isinstance(event, h2.events.RequestReceived) and self._turned_down(event):
             return False
         if isinstance(event, h2.events.DataReceived) and event.stream_id in self.missing:
@@ -49,9 +58,6 @@ class ClientSide(Http2Server):
             yield ReceiveHttp(RequestProtocolError(event.stream_id, message, ErrorCode.GENERIC_CLIENT_ERROR))
             return False
         elif isinstance(event, h2.events.StreamReset):
-            if self._too_many_resets():
-                yield from self._end(Reason.LIMIT_EXCEEDED, "too many streams were reset")
-                return True
             self.missing.pop(event.stream_id, None)
             # mitmproxy forgets a stream whose end and reset come together, and then ignores the reset.
             self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
@@ -59,9 +65,7 @@ class ClientSide(Http2Server):
 
     def _turned_down(self, event: h2.events.RequestReceived) -> bool:
         """Reset a request that must not begin, and record it. A number that is none is for the gate to refuse."""
-        lengths = [value for name, value in event.headers or () if name == b"content-length"]
-        length = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else 0
-        stream_id = event.stream_id
+        length, stream_id = length_of(event.headers), event.stream_id
         assert stream_id is not None
         if len(self.live) >= limits.MAX_HTTP2_STREAMS:
             # Those that `h2` counts are fewer: a reset stream is none to it, and may yet wait for a dial.
@@ -79,23 +83,13 @@ class ClientSide(Http2Server):
     def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
         if not self.is_closed(stream_id):
             self.h2_conn.reset_stream(stream_id, code)
-
-    def _too_many_resets(self) -> bool:
-        """Note a reset. A client may cancel now and then; one that does little else is an attack (CVE-2023-44487)."""
-        now = time.monotonic()
-        full = len(self.resets) == limits.MAX_HTTP2_RESETS and now - self.resets[0] < limits.RESET_TIME
-        self.resets.append(now)
-        return full
+        self.h2_conn.note_reset()
 
     def protocol_error(
         self, message: str, error_code: int = h2.errors.ErrorCodes.PROTOCOL_ERROR
     ) -> layer.CommandGenerator[None]:
         self.record(Reason.MALFORMED_REQUEST, "the HTTP/2 connection is malformed")
         yield from super().protocol_error(message, error_code)
-
-    def _end(self, reason: Reason, detail: str) -> layer.CommandGenerator[None]:
-        self.record(reason, detail)
-        yield from super().protocol_error(detail, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
 
 def leaving(connections: Iterable[Http2Server | Http2Client], connection: Connection) -> bool:

@@ -3,6 +3,7 @@
 Restates the queue of mitmproxy 12.2.3's `Http2Client` (see tests/engine/test_mirrored.py).
 """
 
+import re
 from dataclasses import dataclass, field
 
 import h2.errors
@@ -20,8 +21,11 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._base import HttpEvent
 
-from proxy.engine.http2_frames import Frames, Leaving
+from proxy.engine.http2_frames import Frames, Leaving, length_of
 from proxy.exchange import Exchange
+
+_STATUS = re.compile(rb"[0-9]{3}")
+_BODILESS = (b"204", b"304")  # whose length is that of another answer
 
 
 @dataclass
@@ -41,9 +45,10 @@ class UpstreamSide(Http2Client):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        frames = Frames(self.h2_conf)
-        frames.local_settings = self.h2_conn.local_settings
-        self.h2_conn = frames
+        self.h2_conn = Frames(self.h2_conf)
+        self.h2_conn.local_settings.enable_push = 0
+        self.h2_conn.local_settings.acknowledge()
+        self.missing: dict[int, int] = {}  # by stream, what its content-length still promises
         self.waiting: dict[int, list[HttpEvent]] = {}
         self.leaving = False
         self.closed = False
@@ -90,15 +95,42 @@ class UpstreamSide(Http2Client):
         if isinstance(event, Leaving):
             self.leaving = True
             for stream_id in [each for each in self.streams if each > event.last_stream_id]:
-                yield from self._fail(stream_id)
+                yield from self._fail(stream_id, "the upstream takes no more requests")
+            return False
+        if not self._fits(event) and event.stream_id in self.streams:  # type: ignore[attr-defined]
+            yield from self._fail(event.stream_id, "the answer is malformed")  # type: ignore[attr-defined]
             return False
         return (yield from super().handle_h2_event(event))
 
-    def _fail(self, stream_id: int) -> layer.CommandGenerator[None]:
+    def _fits(self, event: h2.events.Event) -> bool:
+        """Whether an answer has the form of one, and the length that it says: `h2` counts data alone, and a head or
+        trailers can end a body, too.
+        """
+        if isinstance(event, h2.events.ResponseReceived):
+            return self._begins_well(event)
+        if isinstance(event, h2.events.DataReceived) and self.missing.get(event.stream_id):
+            self.missing[event.stream_id] -= len(event.data)
+        elif isinstance(event, h2.events.StreamEnded):
+            return not self.missing.pop(event.stream_id, 0)
+        elif isinstance(event, h2.events.StreamReset):
+            self.missing.pop(event.stream_id, None)
+        return True
+
+    def _begins_well(self, event: h2.events.ResponseReceived) -> bool:
+        stream_id, (_, status) = event.stream_id, event.headers[0]
+        assert stream_id is not None
+        stream = self.h2_conn.streams.get(stream_id)
+        bodiless = status in _BODILESS or (stream is not None and stream.request_method == b"HEAD")
+        length = 0 if bodiless else length_of(event.headers)
+        if length:
+            self.missing[stream_id] = length
+        return _STATUS.fullmatch(status) is not None and not (length and event.stream_ended)
+
+    def _fail(self, stream_id: int, message: str) -> layer.CommandGenerator[None]:
         del self.streams[stream_id]
+        self.missing.pop(stream_id, None)
         if not self.is_closed(stream_id):
             self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
-        message = "the upstream takes no more requests"
         yield ReceiveHttp(ResponseProtocolError(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
 
     def close_connection(self, msg: str) -> layer.CommandGenerator[None]:

@@ -21,6 +21,7 @@ from mitmproxy.proxy.layers.http._base import HttpConnection
 from mitmproxy.proxy.layers.tls import TLSLayer
 from OpenSSL import SSL
 
+from proxy import limits
 from proxy.engine import http1, http2, http2_upstream
 from proxy.engine.hello import BadHello, hello_complete
 from proxy.engine.state import http2_of, services_of, session_of
@@ -70,17 +71,20 @@ class Gathering(TLSLayer):
     def __init__(self, context: Context) -> None:
         super().__init__(context)  # type: ignore[call-arg]  # both kinds that this is mixed into take the context alone
         self.unsent: list[bytes] = []
+        self.closed = False
 
     def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super().event_to_child(event)
         yield from self._send_gathered()
 
     def send_data(self, data: bytes) -> layer.CommandGenerator[None]:
-        self.unsent.append(data)
+        if not self.closed:
+            self.unsent.append(data)
         yield from ()
 
     def send_close(self, command: commands.CloseConnection) -> layer.CommandGenerator[None]:
         yield from self._send_gathered()
+        self.closed = True
         yield from super().send_close(command)
 
     def _send_gathered(self) -> layer.CommandGenerator[None]:
@@ -126,7 +130,7 @@ class ClientTls(Gathering, ClientTLSLayer):
     def send_close(self, command: commands.CloseConnection) -> layer.CommandGenerator[None]:
         """Say goodbye, as mitmproxy does not: to a body that the connection ends, that alone is its end."""
         yield from self._send_gathered()
-        if self.tunnel_state is tunnel.TunnelState.OPEN and self.conn.error != http1.CUT:
+        if not self.closed and self.tunnel_state is tunnel.TunnelState.OPEN and self.conn.error != http1.CUT:
             with contextlib.suppress(SSL.Error):
                 self.tls.shutdown()
             yield from self.tls_interact()
@@ -188,6 +192,8 @@ class Http(HttpLayer):
             if event.connection is not self.context.server:
                 return
         yield from super()._handle_event(event)
+        if isinstance(event, events.OpenConnectionCompleted | events.ConnectionClosed):
+            self._forget_closed()
         client_side = self.connections[self.context.client]
         while isinstance(client_side, http1.ClientSide) and client_side.due:
             client_side.due = False
@@ -223,6 +229,7 @@ class Http(HttpLayer):
                 yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (connection, None)))
                 return
         self._forget_closed()
+        yield from self._close_idle()
         context = self.context.fork()
         context.server = Server(address=event.address)
         stack = tunnel.LayerStack()
@@ -235,14 +242,31 @@ class Http(HttpLayer):
         yield from self.event_to_child(stack[0], events.Start())
 
     def _forget_closed(self) -> None:
-        """Let go of upstream connections that have closed and that no exchange uses: mitmproxy keeps them all."""
-        used = {stream.context.server for stream in self.streams.values()}
-        for connection in list(self.connections):
-            closed = isinstance(connection, Server) and not connection.state and connection not in used
-            if closed and connection not in self.waiting_for_establishment:
+        """Let go of upstream connections that have closed and that no exchange uses: mitmproxy keeps them all.
+
+        The layer around a tunnel has them as well: each goes through it.
+        """
+        dialled = {each.connection for each in self.command_sources if isinstance(each, commands.OpenConnection)}
+        for connection in self._unused():
+            if not connection.state and connection not in dialled:
                 layer_of = self.connections.pop(connection)
                 known = http2_of(self.context.client)
                 known[:] = [each for each in known if each is not layer_of and each.conn is not connection]
+
+    def _close_idle(self) -> layer.CommandGenerator[None]:
+        """Make room for a connection: those that nobody uses close, from the oldest on."""
+        idle = [each for each in self._unused() if each.state]
+        for connection in idle[: max(0, len(idle) + 1 - limits.MAX_IDLE_UPSTREAMS)]:
+            yield commands.CloseConnection(connection)
+
+    def _unused(self) -> list[Server]:
+        """The upstream connections that no exchange uses or waits for, in the order in which they were opened."""
+        used = {stream.context.server for stream in self.streams.values()}
+        return [
+            each
+            for each in self.connections
+            if isinstance(each, Server) and each not in used and each not in self.waiting_for_establishment
+        ]
 
 
 class Client(layer.Layer):

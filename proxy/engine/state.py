@@ -10,12 +10,15 @@ from mitmproxy.connection import Client
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layers.http import Http2Client, Http2Server
 
+from proxy import limits
 from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer
+from proxy.engine.budget import Budget
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.exchange import Exchange
 from proxy.fastlane.tls import LeafContexts
-from proxy.gate import Gate, Outbound
+from proxy.gate import Gate
+from proxy.outbound import Outbound
 from proxy.session import Session
 
 _SESSION = "outgate_session"
@@ -25,6 +28,7 @@ _EXCHANGE = "outgate_exchange"
 _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
 _HOOKS = "outgate_hooks"
+_REFUSALS = "outgate_refusals"
 
 type HookRunner = Callable[[StartHook], None]
 
@@ -48,12 +52,18 @@ def attach(client: Client, session: Session, services: Services, run_hook: HookR
     """Hang our state on a client; returns the list in which its HTTP/2 connections are to be noted."""
     connections: Http2Connections = []
     client.__dict__.update({_SESSION: session, _SERVICES: services, _HTTP2: connections, _HOOKS: run_hook})
+    client.__dict__[_REFUSALS] = Budget(limits.MAX_REFUSALS, limits.REFUSALS_TIME)
     return connections
 
 
 def hooks_of(client: Client) -> HookRunner:
     """What runs the addons' hooks for a client, at once."""
     return cast(HookRunner, client.__dict__[_HOOKS])
+
+
+def refusals_of(client: Client) -> Budget:
+    """How many more of its requests may be refused."""
+    return cast(Budget, client.__dict__[_REFUSALS])
 
 
 def http2_of(client: Client) -> Http2Connections:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from mitmproxy import http
-from mitmproxy.connection import Connection
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
@@ -42,6 +42,7 @@ from proxy.credentials.decode import DecodeError
 from proxy.credentials.scrub import Mask, Scrubber
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
+from proxy.engine.http1 import BrokenBody
 from proxy.engine.http2_upstream import Departure
 from proxy.engine.state import (
     Services,
@@ -50,6 +51,7 @@ from proxy.engine.state import (
     exchange_of,
     hooks_of,
     outbound_of,
+    refusals_of,
     services_of,
     session_of,
 )
@@ -100,10 +102,10 @@ class Stream(HttpStream):
 
     @property
     def exchange(self) -> Exchange:
-        """The flow's exchange; one that refuses everything if the gate has not spoken."""
+        """The flow's exchange; if the gate has not spoken one that refuses everything, the CONNECT's for its first."""
         exchange = exchange_of(self.flow)
         if exchange is None:
-            exchange = self.session.new_exchange()
+            exchange, self.session.connecting = self.session.connecting or self.session.new_exchange(), None
             attach_exchange(self.flow, exchange)
         return exchange
 
@@ -127,6 +129,10 @@ class Stream(HttpStream):
 
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Mirrors `HttpStream.state_wait_for_request_headers`."""
+        if not self.context.client.state & ConnectionState.CAN_WRITE:
+            # It was read together with the last one that is answered here.
+            yield DropStream(self.stream_id)
+            return
         self.flow = http.HTTPFlow(self.context.client, self.context.server)
         self.flow.request = event.request
         self.flow.live = True
@@ -291,12 +297,28 @@ class Stream(HttpStream):
         if upstream_failed and not self.answered and self.server_state == self.state_wait_for_response_headers:
             yield from self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
             return
+        if isinstance(event, BrokenBody):
+            yield from self._refuse_body(event)
+            return
+        yield from self._give_up(event)
+
+    def _give_up(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
         if self.server_state == self.state_done and self.client_state == self.state_stream_request_body:
             yield from self._abandon_request(event)
             return
         if exchange_of(self.flow) is not None:
+            upstream_failed = isinstance(event, ResponseProtocolError)
             self.exchange.end = self.exchange.end or ("upstream_closed" if upstream_failed else "client_closed")
         yield from super().handle_protocol_error(event)
+
+    def _refuse_body(self, event: BrokenBody) -> layer.CommandGenerator[None]:
+        if self.answered:
+            yield from self._give_up(event)
+            yield commands.CloseConnection(self.context.client)
+            return
+        if self.exchange.sent:
+            yield SendHttp(RequestProtocolError(self.stream_id, "broken", ErrorCode.CANCEL), self.context.server)
+        yield from self.refuse(Reason.MALFORMED_REQUEST, event.message)
 
     def _abandon_request(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
         """The answer is whole, and one side gives up the rest of the request. An upstream may: RFC 9113 section 8.1."""
@@ -352,7 +374,9 @@ class Stream(HttpStream):
         if response is None:
             yield from self.refuse()
         else:
-            yield from self._end_with(to_flow_response(response), "complete")
+            yield from self._end_with(
+                to_flow_response(response), "complete", last=response.status >= 400 and self._too_often()
+            )
 
     def refuse(self, reason: Reason | None = None, detail: str = "") -> layer.CommandGenerator[None]:
         """Answer with the refusal at once; the rest of the request is read and thrown away."""
@@ -363,15 +387,28 @@ class Stream(HttpStream):
         response = to_flow_response(refuse(exchange))
         # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
         last = exchange.decision.reason is Reason.MALFORMED_REQUEST and not self.flow.request.is_http2
-        if last:
-            response.headers["connection"] = "close"
-        yield from self._end_with(response, "refused", last=last)
+        yield from self._end_with(response, "refused", last=self._too_often() or last)
+
+    def _too_often(self) -> bool:
+        """Count a request that got nothing, as it costs a line of the record; whether it is the last one here.
+
+        One too many has the next one refused for that, so that the client is told; with it the connection ends.
+        """
+        barred = self.session.barred
+        if barred is not None and barred[0] is Reason.LIMIT_EXCEEDED:
+            return True
+        if refusals_of(self.context.client).spend():
+            return False
+        self.session.bar(Reason.LIMIT_EXCEEDED, "too many requests on this connection were refused")
+        return barred is not None
 
     def _end_with(self, response: http.Response, end: str, *, last: bool = False) -> layer.CommandGenerator[None]:
         """Send a whole answer of our own; what is still to come of the request is thrown away."""
         self.answered = True
         self.exchange.status = response.status_code
         self.flow.response = response
+        if last and not self.flow.request.is_http2:
+            response.headers["connection"] = "close"
         yield from self._send(response)
         self.services.gate.finish(self.session, self.exchange, end)
         self.flow.live = False
@@ -440,6 +477,7 @@ class Stream(HttpStream):
         exchange.status = self.flow.response.status_code
         yield HttpConnectErrorHook(self.flow)
         self.flow.live = False
+        self._too_often()  # a refused CONNECT is the last one in any case, but for a challenge
         yield from self._send(self.flow.response)
         self.services.gate.finish(self.session, exchange, "refused")
         self.client_state = self.server_state = self.state_errored

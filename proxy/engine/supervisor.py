@@ -16,18 +16,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
 
 from proxy import ca, limits, logs, terminal
 from proxy.audit import files, sink, stdout
+from proxy.audit.checkpoint import FILE as CHECKPOINTS
 from proxy.dial import Dialer
 from proxy.endpoint import Listen
 from proxy.engine import worker
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.handover import Handover
 from proxy.engine.keeping import Keeping
+from proxy.engine.observing import Observing
 from proxy.engine.reload import Reloader
 from proxy.engine.state import Services
 from proxy.engine.watchdog import START_TIME, Watchdog
@@ -118,6 +121,11 @@ class _Supervisor:
         self._check_audit()
         self.keeping = Keeping(state, settings.audit_fsync, self._become_keeper)
         self.listening = None if settings.listen is None else _listen(settings.listen)
+        self.observing: Observing | None = None
+        if settings.metrics is not None and not state.run:  # the numbers of a run are in its summary
+            metrics = _listen(settings.metrics, "--metrics")
+            self.observing = Observing(metrics, settings.workers, state.audit / CHECKPOINTS, self._become_keeper)
+        self.ended = self.crashed = 0  # workers that ended, and what they left unfinished
         self.handover = Handover(state.control, launcher)
         self.reloader = Reloader(settings, served, Watch(settings.policy, seen), state.audit, self._controls)
 
@@ -191,7 +199,8 @@ class _Supervisor:
             self._become_child()
             ours.close()
             our_sandboxes.close()
-            ties = worker.Ties(self.ready, self.parent, control, sandboxes, self.handover.opened, watchdog.pulse)
+            board = None if self.observing is None else self.observing.boards[number]
+            ties = worker.Ties(self.ready, self.parent, control, sandboxes, self.handover.opened, watchdog.pulse, board)
             status = self._work(number, ties)
         except Exception as error:
             log.exception("worker failed", error=type(error).__name__)
@@ -208,6 +217,8 @@ class _Supervisor:
             os.close(fd)
         for each in (*self._controls().values(), *self._sandboxes().values(), *self.handover.sockets):
             each.close()
+        if self.observing is not None:
+            self.observing.listening.close()
 
     def _become_keeper(self) -> None:
         """The same for a child that serves nobody."""
@@ -229,9 +240,11 @@ class _Supervisor:
             authenticate=_authenticator(self.keys),
             tokens_required=self.reloader.tokens,
         )
+        if ties.board is not None and (counted := ties.board.get()):
+            gate.counters.resume(counted)
         services = Services(
             gate=gate,
-            dialer=Dialer(self.settings.connect_map),
+            dialer=Dialer(self.settings.connect_map, self._private()),
             client_contexts=ClientContexts(self.authority),
             upstream_context=self.upstream,
             leaf_contexts=LeafContexts(self.authority),
@@ -249,7 +262,7 @@ class _Supervisor:
                 return
             if pid == 0:
                 return
-            if self.keeping.reaped(pid, status):
+            if self.keeping.reaped(pid, status) or (self.observing is not None and self.observing.reaped(pid)):
                 continue
             if pid not in self.workers:  # as the first process of a container we inherit orphans
                 continue
@@ -258,6 +271,7 @@ class _Supervisor:
             ended.sandboxes.close()
             self.vacant.append(ended.number)
             left = self._recover(ended.number)
+            self.ended, self.crashed = self.ended + 1, self.crashed + (left or 0)
             log.error("worker ended; starting another", worker=ended.number, status=status, unfinished=left)
             if time.monotonic() - ended.started < _RESTART_PAUSE:
                 time.sleep(_RESTART_PAUSE)
@@ -307,7 +321,27 @@ class _Supervisor:
             self._look()
             self._end_hung()
             self.keeping.turn()
+            self._tell(serving=True)
             self._wait(stop)
+
+    def _tell(self, *, serving: bool) -> None:
+        """Say what there is to measure of the proxy as a whole."""
+        if self.observing is not None:
+            self.observing.turn(
+                {
+                    "serving": serving,
+                    "workers": len(self.workers),
+                    "configured": self.settings.workers,
+                    "ended": self.ended,
+                    "crashed": self.crashed,
+                    "reload": self.reloader.status.result,
+                }
+            )
+
+    def _private(self) -> tuple[Listen, ...]:
+        """Addresses where nobody is led: the operator's own, and that of the proxy, which would ask itself."""
+        own = () if self.listening is None else (_bound_to(self.listening),)
+        return own if self.observing is None else (*own, self.observing.address)
 
     def _wait(self, stop: int) -> None:
         """Until there is something to do, or to look whether there is."""
@@ -363,6 +397,7 @@ class _Supervisor:
         return False
 
     def _stop(self) -> None:
+        self._tell(serving=False)
         os.close(self.alive)  # reaches a worker that has no signal handler yet, too
         for pid in self.workers:
             with contextlib.suppress(ProcessLookupError):
@@ -380,6 +415,8 @@ class _Supervisor:
             if self._recover(number) is None:
                 self.status = _EVENTS_LEFT
         self.keeping.end()
+        if self.observing is not None:
+            self.observing.end()
         with contextlib.suppress(OSError):
             self.handover.close()
             self.state.ready.unlink(missing_ok=True)
@@ -403,7 +440,10 @@ class _Supervisor:
             ReadyPolicy(policy.name, policy.digest, str(Path(policy.source).absolute())) for policy in self.policies
         )
         status = self.reloader.status
-        ready = Ready(self._address(), str(self.state.ca_cert), policies, os.getpid(), self.reloader.tokens, status)
+        metrics = None if self.observing is None else str(self.observing.address)
+        ready = Ready(
+            self._address(), str(self.state.ca_cert), policies, os.getpid(), self.reloader.tokens, status, metrics
+        )
         for path in (self.state.ready, self.settings.ready_file):
             if path is not None:
                 write_ready(path, ready)
@@ -427,13 +467,18 @@ class _Supervisor:
         return shlex.join(words)
 
 
+def _bound_to(listening: socket.socket) -> Listen:
+    host, port = listening.getsockname()[:2]
+    return Listen(ip_address(host.partition("%")[0]), port)
+
+
 def _audit_options(settings: Settings, *, run: str) -> files.Options:
     """How the audit log is written. Standard output belongs to the command that a run starts."""
     to_stdout = settings.audit == "stdout" and not run
     return files.Options(settings.audit_max_bytes, settings.audit_max_age, settings.audit_fsync, stdout=to_stdout)
 
 
-def _listen(listen: Listen) -> socket.socket:
+def _listen(listen: Listen, option: str = "--listen") -> socket.socket:
     family = socket.AF_INET6 if listen.address.version == 6 else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -444,7 +489,7 @@ def _listen(listen: Listen) -> socket.socket:
         listening.close()
         raise ConfigError(
             f"cannot listen on {listen}: {os.strerror(error.errno or 0)}",
-            "choose another address with --listen HOST:PORT; port 0 picks a free one",
+            f"choose another address with {option} HOST:PORT; port 0 picks a free one",
         ) from None
     return listening
 

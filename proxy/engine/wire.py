@@ -8,8 +8,9 @@ from mitmproxy.connection import Server
 from proxy.answer import returned
 from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer, DialError, Grant
-from proxy.gate import Gate, Outbound
+from proxy.gate import Gate
 from proxy.head import Head
+from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
 from proxy.refusal import Response
 

@@ -6,8 +6,11 @@ import gc
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import structlog
 import uvloop
@@ -23,6 +26,8 @@ from proxy.engine.sandboxes import Opened, Sandboxes
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse, beat
 from proxy.fastlane.client import Lane
+from proxy.metrics.board import Board
+from proxy.metrics.counters import MAX_NAMES
 from proxy.serving import Serving
 
 log = structlog.get_logger("worker")
@@ -33,7 +38,7 @@ class Ties:
     """What ties a worker to its supervisor. It writes a byte to the pipe `ready` when connections are really accepted;
     the end of the pipe `parent` means that the supervisor is gone, and stops it; new policies come over `control`;
     `opened` are the sandboxes that it starts with, and what becomes of these and others comes over `sandboxes`; `pulse`
-    beats as long as it turns.
+    beats as long as it turns; on `board` it writes what it counts, where somebody reads that.
     """
 
     ready: int
@@ -42,6 +47,7 @@ class Ties:
     sandboxes: socket.socket
     opened: Sequence[Opened]
     pulse: Pulse
+    board: Board | None = None
 
 
 def run(services: Services, listening: socket.socket | None, ties: Ties) -> None:
@@ -76,6 +82,8 @@ async def serve(
         asyncio.create_task(sandboxes.follow(ties.sandboxes, ties.opened)),
         asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager, lane))),
     ]
+    if ties.board is not None:
+        tasks.append(asyncio.create_task(tell(ties.board, services, manager)))
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())
     # What was imported lives as long as the process: the collector need not look at it again and again.
@@ -86,6 +94,8 @@ async def serve(
     await _drain(manager, lane)
     for task in tasks:
         task.cancel()
+    if ties.board is not None:
+        ties.board.put(_values(services, manager))
 
 
 def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane) -> None:
@@ -97,6 +107,28 @@ def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane)
     for client in list(lane.clients):
         if services.gate.cut_outgrown(client.session):
             client.cut()
+
+
+async def tell(board: Board, services: Services, manager: Proxyserver) -> None:
+    """Write now and then what was counted to where others read it, and what waits to the audit log."""
+    while True:
+        services.gate.audit.try_again()
+        board.put(_values(services, manager))
+        await asyncio.sleep(limits.TELL_TIME)
+
+
+def _values(services: Services, manager: Proxyserver) -> dict[str, Any]:
+    gate = services.gate
+    sessions = [handler.session for handler in manager.connections.values() if isinstance(handler, Handler)]
+    return {
+        **gate.counters.values(),
+        "at": time.time(),
+        "connections": len(sessions),
+        "open": sum(len(session.open) for session in sessions),
+        "waiting": gate.audit.waiting,
+        "lag": round(gate.audit.lag, 3),
+        "policies": {name: policy.digest for name, policy in islice(gate.serving.policies.items(), MAX_NAMES)},
+    }
 
 
 def _make_master() -> Proxyserver:

@@ -24,8 +24,9 @@ from proxy.fastlane.relay import Relay
 from proxy.fastlane.tls import LeafContexts, Tls
 from proxy.fastlane.upstream import Pool, Upstream, dial
 from proxy.fastlane.wire import Wire
-from proxy.gate import Gate, Outbound
+from proxy.gate import Gate
 from proxy.head import Head
+from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
 from proxy.refusal import Response, refuse
 from proxy.session import Bound, Session
@@ -380,7 +381,9 @@ class ClientSide(Wire):
             grant = self.session.grants.get((target.host.name, target.port))
             if grant is None or self.session.barred is not None:
                 raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-            upstream = await dial(self.lane.dialer, self.lane.upstream_context, grant, tls=False)
+            upstream = await dial(
+                self.lane.dialer, self.lane.upstream_context, grant, self.session.asker, tls=False
+            )
         except DialError as error:
             exchange.refuse(error.reason, str(error))
             self._tunnelling = None

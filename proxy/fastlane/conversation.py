@@ -15,8 +15,8 @@ from proxy.dial import DialError, Grant
 from proxy.fastlane.parse import Answer, BadMessage, End
 from proxy.fastlane.passing import Framing, Passing, let_pass
 from proxy.fastlane.upstream import Upstream, dial
-from proxy.gate import Outbound
 from proxy.head import Head
+from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Conversation:
                 self.client.lane.dialer,
                 self.client.lane.upstream_context,
                 self._granted(),
+                self.client.session.asker,
                 tls=request.scheme == "https",
             )
         except DialError as error:

@@ -105,8 +105,8 @@ class Upstream(Wire):
             self._greeted.exception()  # nobody need wait for it
 
 
-async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, *, tls: bool) -> Upstream:
-    """Connect to a grant's destination, verified if `tls`. Raises `DialError`."""
+async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, asker: Hashable, *, tls: bool) -> Upstream:
+    """Connect to a grant's destination for `asker`, verified if `tls`. Raises `DialError`."""
     upstream: Upstream | None = None
     name = str(grant.host.address) if grant.host.address is not None else grant.host.name
 
@@ -119,7 +119,7 @@ async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, *, tls: bo
 
     try:
         async with asyncio.timeout(limits.DIAL_TIME):
-            upstream = await dialer.open(grant, connect)
+            upstream = await dialer.open(grant, asker, connect)
             await upstream.greeted()
     except TimeoutError:
         if upstream is not None:
@@ -145,7 +145,7 @@ class Pool:
         while waiting:
             upstream = waiting.pop()
             self._count -= 1
-            if not upstream.closed and time.monotonic() - upstream.idle_since < limits.IDLE_UPSTREAM_TIME:
+            if not upstream.closed and time.monotonic() - upstream.idle_since < limits.KEPT_TIME:
                 return upstream
             upstream.abort()
         self._idle.pop(key, None)
@@ -154,7 +154,7 @@ class Pool:
     def put(self, key: Hashable, upstream: Upstream) -> None:
         """Keep a connection on which a whole answer ended, unless enough are kept."""
         upstream.user = None
-        if upstream.closed or self._count >= limits.MAX_IDLE_UPSTREAMS:
+        if upstream.closed or self._count >= limits.MAX_KEPT_UPSTREAMS:
             upstream.close()
             return
         upstream.idle_since = time.monotonic()
@@ -167,7 +167,7 @@ class Pool:
         for key in list(self._idle):
             kept = []
             for upstream in self._idle[key]:
-                if upstream.closed or now - upstream.idle_since >= limits.IDLE_UPSTREAM_TIME:
+                if upstream.closed or now - upstream.idle_since >= limits.KEPT_TIME:
                     self._count -= 1
                     with contextlib.suppress(Exception):
                         upstream.close()

@@ -40,7 +40,7 @@ class Desk:
 
     def __init__(self, folder: Path, number: int) -> None:
         self._folder, self._number = folder, number
-        self._visits: Recent[tuple[str, str], _Visits] = Recent(limits.MAX_SANDBOXES, _Visits)
+        self._visits: Recent[tuple[str, str], _Visits] = Recent(limits.MAX_COUNTED, _Visits)
 
     @staticmethod
     def takes_body(exchange: Exchange) -> bool:

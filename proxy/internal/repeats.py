@@ -47,7 +47,7 @@ class Repeats:
     """Counts by sandbox and target."""
 
     _sandboxes: Recent[tuple[str, str], Recent[int, _Count]] = field(
-        default_factory=lambda: Recent(limits.MAX_SANDBOXES, _targets)
+        default_factory=lambda: Recent(limits.MAX_COUNTED, _targets)
     )
 
     def note(self, exchange: Exchange, now: float) -> None:

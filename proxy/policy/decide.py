@@ -10,9 +10,9 @@ from functools import cached_property
 
 from proxy.policy.address import Network, within
 from proxy.policy.host import Host
-from proxy.policy.path import AmbiguousPath, Segments, read_path, split_encoded_slashes
+from proxy.policy.path import AmbiguousPath, Segments, blind_readings, read_path, split_encoded_slashes
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request, query_denied, query_matches
+from proxy.policy.request import Request
 from proxy.policy.rules import NEVER_METHODS, Policy, Rule
 
 # What `mode: observe` lets pass. Deny rules, address checks and every doubt about what a request is hold in each mode.
@@ -84,7 +84,7 @@ _MISSED = {
 
 def decide(policy: Policy, request: Request, today: date) -> Decision:
     """Decide one request. `today` (UTC) is the day that `expires` is compared with."""
-    if request.method in NEVER_METHODS:
+    if not request.methods.isdisjoint(NEVER_METHODS):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED)
     denying = policy.deny.speaking_of(request.host)
     allowing = tuple(rule for rule in policy.allow.speaking_of(request.host) if rule.inspect)
@@ -93,7 +93,8 @@ def decide(policy: Policy, request: Request, today: date) -> Decision:
         if _denies(rule, request, reading):
             readable = rule.paths is None or reading.every
             return Decision(reason=Reason.DENIED_BY_RULE if readable else Reason.AMBIGUOUS_PATH, rule=rule.id)
-    verdict = _decide_allow(request, reading, allowing, today)
+    named = sorted(request.methods, key=lambda method: (method != request.method, method))
+    verdict = _agreed([_decide_allow(request, method, reading, allowing, today) for method in named])
     return _observe(verdict) if policy.observe else verdict
 
 
@@ -124,11 +125,24 @@ def _decide_tunnel(policy: Policy, host: Host, port: int, tunnels: list[Rule], t
     return _allowed(host, current)
 
 
-def _decide_allow(request: Request, reading: "_Reading", rules: tuple[Rule, ...], today: date) -> Decision:
+def _agreed(verdicts: list[Decision]) -> Decision:
+    """The verdict on a request that some servers take for one of another method: each has one of its own, and all of
+    them must allow it in the same way. So what joins or splits rules changes nothing.
+    """
+    first, *others = verdicts
+    refused = next((each for each in verdicts if not each.allowed), None)
+    if refused is not None:
+        return refused
+    if any((each.credential, each.networks) != (first.credential, first.networks) for each in others):
+        return Decision(reason=Reason.METHOD_NOT_ALLOWED, nearest=first.rule)
+    return first
+
+
+def _decide_allow(request: Request, method: str, reading: "_Reading", rules: tuple[Rule, ...], today: date) -> Decision:
     if not rules:
         literal = request.host.address is not None
         return Decision(reason=Reason.ADDRESS_NOT_ALLOWED if literal else Reason.HOST_NOT_ALLOWED)
-    stages = {rule.id: _stage(rule, request, reading, today) for rule in rules}
+    stages = {rule.id: _stage(rule, request, method, reading, today) for rule in rules}
     matching = [rule for rule in rules if stages[rule.id] is _Stage.MATCH]
     if matching:
         if reading.ambiguous_for(matching):
@@ -142,27 +156,28 @@ def _decide_allow(request: Request, reading: "_Reading", rules: tuple[Rule, ...]
 
 
 def _allowed(host: Host, matching: list[Rule]) -> Decision:
-    credentials = {rule.credential for rule in matching if rule.credential is not None}
-    if len(credentials) > 1:  # the checker refuses such a policy; this is the second lock
-        return Decision(reason=Reason.POLICY_ERROR)
-    rule = min(matching, key=lambda rule: (rule.credential is None, rule.id))
-    networks = tuple(dict.fromkeys(network for each in matching for network in each.networks))
+    rule, networks = matching[0], matching[0].networks
+    if len(matching) > 1:
+        if len({rule.credential for rule in matching if rule.credential is not None}) > 1:
+            return Decision(reason=Reason.POLICY_ERROR)  # the checker refuses such a policy; this is the second lock
+        rule = min(matching, key=lambda rule: (rule.credential is None, rule.id))
+        networks = tuple(dict.fromkeys(network for each in matching for network in each.networks))
     if host.address is not None and not within(host.address, networks):
         return Decision(reason=Reason.ADDRESS_NOT_ALLOWED)
     return Decision(allowed=True, reason=Reason.ALLOWED, rule=rule.id, credential=rule.credential, networks=networks)
 
 
-def _stage(rule: Rule, request: Request, reading: "_Reading", today: date) -> _Stage:
+def _stage(rule: Rule, request: Request, method: str, reading: "_Reading", today: date) -> _Stage:
     if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
         schemes = {scheme for scheme, _ in rule.endpoints}
         return _Stage.PORT if request.scheme in schemes else _Stage.SCHEME
-    if rule.methods is not None and request.method not in rule.methods:
+    if rule.methods is not None and method not in rule.methods:
         return _Stage.METHOD
     if rule.paths is not None:
         segments = reading.kept if rule.keep_encoded_slash else reading.strict
         if segments is None or not any(pattern.matches(segments) for pattern in rule.paths):
             return _Stage.PATH
-    if rule.query and not query_matches(request.query, rule.query):
+    if rule.query and not request.asked.matches(rule.query):
         return _Stage.QUERY
     return _Stage.EXPIRED if rule.expired(today) else _Stage.MATCH
 
@@ -170,13 +185,13 @@ def _stage(rule: Rule, request: Request, reading: "_Reading", today: date) -> _S
 def _denies(rule: Rule, request: Request, reading: "_Reading") -> bool:
     if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
         return False
-    if rule.methods is not None and request.method not in rule.methods:
+    if rule.methods is not None and request.methods.isdisjoint(rule.methods):
         return False
     # A path that cannot be read may be the one that the rule means.
     if rule.paths is not None and reading.every:
-        if not any(pattern.denies(segments) for segments in reading.every for pattern in rule.paths):
+        if not any(pattern.blind.matches(segments) for segments in reading.blind for pattern in rule.paths):
             return False
-    return not rule.query or query_denied(request.query, rule.query)
+    return not rule.query or request.asked.denied(rule.query)
 
 
 def _observe(decision: Decision) -> Decision:
@@ -194,8 +209,7 @@ class _Reading:
 
     def __init__(self, request: Request, denying: tuple[Rule, ...], allowing: tuple[Rule, ...]) -> None:
         self._path = request.path
-        self._rules = [rule for rule in (*denying, *allowing) if rule.paths is not None]
-        self._kept_by_all = all(rule.keep_encoded_slash for rule in allowing if rule.paths is not None)
+        self._denying, self._allowing = denying, allowing
 
     @cached_property
     def strict(self) -> Segments | None:
@@ -220,12 +234,19 @@ class _Reading:
             return (self.strict,)
         return () if self.kept is None else (self.kept, split_encoded_slashes(self._path))
 
+    @cached_property
+    def blind(self) -> tuple[Segments, ...]:
+        """The same as deny patterns see them; folded once, however many rules there are."""
+        return tuple(folded for segments in self.every for folded in blind_readings(segments))
+
     @property
     def ambiguous(self) -> bool:
         """Whether the path cannot be judged, though some rule about the host speaks of paths."""
-        if not self._rules:
+        allowing = [rule for rule in self._allowing if rule.paths is not None]
+        if not allowing and all(rule.paths is None for rule in self._denying):
             return False
-        return self.kept is None or (self.strict is None and not self._kept_by_all)
+        kept_by_all = all(rule.keep_encoded_slash for rule in allowing)
+        return self.kept is None or (self.strict is None and not kept_by_all)
 
     def ambiguous_for(self, matching: list[Rule]) -> bool:
         """As `ambiguous`, where a matching rule that keeps encoded slashes has settled their meaning."""

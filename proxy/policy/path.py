@@ -7,21 +7,23 @@ and is refused where a rule speaks of paths. Nothing is repaired or guessed.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
+
+from proxy.policy.spelling import folded_text
 
 type Segments = tuple[str, ...]
 
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# Characters with which servers split, end or rewrite a segment.
-_SPLITTERS = re.compile(r"[/\\;\x00-\x1f\x7f]")
+# Characters with which servers split, end or rewrite a segment; the second kind where a path is decoded twice.
+_SPLITTERS = re.compile(r"[\\;?#\x00-\x1f\x7f-\x9f]")
+_DOUBLED = re.compile(r"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~@:!$&'()*+,=-][A-Za-z0-9._~@:!$&'()*+,=-]*)+/?")
-# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt: what NFKC_Casefold leaves out.
-_NOT_SHOWN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-_CONFUSABLE = frozenset("/\\;.%")
+_CONFUSABLE = frozenset("/\\;.%?#")
+# What Windows and code pages of Japan and Korea turn into a slash or a backslash, beside NFKC (unicode.org,
+# Public/MAPPINGS/VENDORS/MICSFT/WindowsBestFit).
+_BEST_FIT = re.compile("[\u00a5\u2044\u20a9\u2215\u2216\u29f5\u29f8\u29f9]")
 
 
 class AmbiguousPath(ValueError):
@@ -32,21 +34,25 @@ def read_path(raw: str, *, keep_encoded_slash: bool = False) -> Segments:
     """Decode an absolute path (no query) into its segments; `/a/` is `("a", "")`, `/` is `("",)`.
 
     With `keep_encoded_slash`, `%2F` is an ordinary character of its segment.
-    Raises `AmbiguousPath` for dot segments, empty segments, encoded separators, `;`, NUL,
+    Raises `AmbiguousPath` for dot segments, empty segments, encoded separators (`?` and `#` too), `;`, NUL,
     broken or doubled percent-encoding, bytes that are not UTF-8, and characters that
-    compatibility normalisation (NFKC) turns into any of these.
+    compatibility normalisation (NFKC) or a code page turns into any of these.
     """
     if _PLAIN.fullmatch(raw):
         return tuple(raw[1:].split("/"))
     if not raw.startswith("/"):
         raise AmbiguousPath("the path does not start with a slash")
-    parts = raw[1:].split("/")
-    if "" in parts[:-1]:
+    if "//" in raw:
         raise AmbiguousPath("empty segment")
-    segments = tuple(_read_segment(part, keep_encoded_slash) for part in parts)
-    if not keep_encoded_slash and _ENCODED_SLASH.search(raw):
+    if _BAD_PERCENT.search(raw):
+        raise AmbiguousPath("broken percent-encoding")
+    slashed = _ENCODED_SLASH.search(raw) is not None
+    if slashed and not keep_encoded_slash:
         raise AmbiguousPath("encoded slash")
-    return segments
+    # Judged as a whole, so that many short segments cost no more than a long one.
+    text = _decode(raw)
+    _judge(text)
+    return tuple(_decode(part) for part in raw[1:].split("/")) if slashed else tuple(text[1:].split("/"))
 
 
 def split_encoded_slashes(raw: str) -> Segments:
@@ -54,23 +60,18 @@ def split_encoded_slashes(raw: str) -> Segments:
     return tuple("/".join(read_path(raw, keep_encoded_slash=True)).split("/"))
 
 
-def _read_segment(part: str, keep_encoded_slash: bool) -> str:
-    if _BAD_PERCENT.search(part):
-        raise AmbiguousPath("broken percent-encoding")
-    # The slash is taken out while the rest is judged, so that it is the only doubt left.
-    text = _decode(_ENCODED_SLASH.sub("%20" if not keep_encoded_slash else "%2F", part))
-    judged = text.replace("/", " ") if keep_encoded_slash else text
-    if judged in (".", "..") or any(piece in (".", "..") for piece in text.split("/")):
+def _judge(text: str) -> None:
+    """Raise `AmbiguousPath` for a decoded path that some server could decode, split or fold further."""
+    if not {".", ".."}.isdisjoint(text.split("/")):
         raise AmbiguousPath("dot segment")
-    if _SPLITTERS.search(judged):
+    if _SPLITTERS.search(text):
         raise AmbiguousPath("encoded separator or control character")
-    if re.search(r"%[0-9A-Fa-f]{2}", judged):
+    if _DOUBLED.search(text):
         raise AmbiguousPath("doubled percent-encoding")
-    if not judged.isascii():
-        folded = unicodedata.normalize("NFKC", judged)
-        if any(folded.count(char) != judged.count(char) for char in _CONFUSABLE):
+    if not text.isascii():
+        folded = unicodedata.normalize("NFKC", text)
+        if _BEST_FIT.search(text) or any(folded.count(char) != text.count(char) for char in _CONFUSABLE):
             raise AmbiguousPath("a character that can turn into a separator")
-    return text
 
 
 def _decode(part: str) -> str:
@@ -80,7 +81,7 @@ def _decode(part: str) -> str:
         raise AmbiguousPath("not UTF-8") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PathPattern:
     """Segments to match; `*` as a whole segment is any one segment, `rest` is a final `**`.
 
@@ -95,9 +96,15 @@ class PathPattern:
         count = len(self.segments)
         if len(path) < count or (len(path) > count and not self.rest):
             return False
-        return all(
-            want == have if want is not None else have != "" for want, have in zip(self.segments, path, strict=False)
-        )
+        for want, have in zip(self.segments, path, strict=False):
+            if want != have and (want is not None or have == ""):
+                return False
+        return True
+
+    @cached_property
+    def blind(self) -> "PathPattern":
+        """The pattern as a deny rule means it: held against `blind_readings`."""
+        return PathPattern(tuple(s if s is None else folded_segment(s) for s in self.segments), self.rest)
 
     def denies(self, path: Segments) -> bool:
         """As `matches`, for deny rules: blind to what many servers do not see.
@@ -105,23 +112,22 @@ class PathPattern:
         That is case, also with the dotted and dotless i of Turkish, width and other compatibility forms, characters
         that are not shown, a trailing slash, and dots and spaces that end a segment.
         """
-        folded = tuple(folded_segment(segment) for segment in path)
-        pattern = PathPattern(tuple(s if s is None else folded_segment(s) for s in self.segments), self.rest)
-        return pattern.matches(folded) or (folded[-1] == "" and pattern.matches(folded[:-1]))
+        return any(self.blind.matches(each) for each in blind_readings(path))
 
     def __str__(self) -> str:
         text = "/" + "/".join("*" if s is None else s for s in self.segments)
         return text.rstrip("/") + "/**" if self.rest else text
 
 
+def blind_readings(path: Segments) -> tuple[Segments, ...]:
+    """What deny patterns see of a path: folded, and without an end that is nothing to them."""
+    folded = tuple(folded_segment(segment) for segment in path)
+    return (folded, folded[:-1]) if folded[-1] == "" else (folded,)
+
+
 def folded_segment(segment: str) -> str:
     """The segment as deny patterns see it."""
-    if segment.isascii():  # where the two steps below change nothing else
-        return segment.lower().rstrip(". ")
-    shown = _NOT_SHOWN.sub("", unicodedata.normalize("NFKC", segment))
-    # By way of capitals: some servers compare those, and the dotless i has one that is shared.
-    folded = unicodedata.normalize("NFKC", shown.upper().casefold())
-    return folded.replace("i\u0307", "i").rstrip(". ")
+    return folded_text(segment).rstrip(". ")
 
 
 def parse_pattern(text: str, *, keep_encoded_slash: bool = False) -> PathPattern:

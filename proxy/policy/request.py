@@ -1,12 +1,11 @@
 """The request as the policy sees it: a frozen value made from a request head."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import unquote
 
 from proxy.policy.host import Host
+from proxy.policy.query import Query, may_name_method
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
@@ -47,47 +46,17 @@ class Request:
         return self.target.partition("?")[2]
 
     @cached_property
+    def asked(self) -> Query:
+        """The query as rules see it, read once for all of them."""
+        return Query(self.query)
+
+    @cached_property
     def query_keys(self) -> tuple[str, ...]:
         """The decoded keys of the query, each once, in the order of their first occurrence."""
-        return tuple(dict.fromkeys(key for key, _ in read_query(self.query, "&")))
+        return self.asked.keys
 
-
-def read_query(raw: str, separators: str) -> list[tuple[str, str]]:
-    """Decode `k=v` pairs, split at any of `separators` (form encoding, `+` is a space)."""
-    parts = re.split(f"[{separators}]", raw)
-    pairs = (part.partition("=") for part in parts if part)
-    return [(_decode(key), _decode(value)) for key, _, value in pairs]
-
-
-def query_matches(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
-    """Whether each wanted key occurs exactly once with its value, however a server splits the query.
-
-    Some servers split at `;` too (HTML 4.01 appendix B.2.2), so both readings must agree. A key that some
-    server takes for a wanted one (`state[]`, `State`, ` state`) counts as another occurrence of it.
-    """
-    return all(_has_exactly(read_query(raw, separators), wanted) for separators in ("&", "&;"))
-
-
-def query_denied(raw: str, wanted: tuple[tuple[str, str], ...]) -> bool:
-    """As `query_matches`, for deny rules: any occurrence counts, so that a second one cannot hide it."""
-    folded = {(folded_key(key), value) for key, value in wanted}
-    return any(
-        folded <= {(folded_key(key), value) for key, value in read_query(raw, separators)} for separators in ("&", "&;")
-    )
-
-
-def _has_exactly(pairs: list[tuple[str, str]], wanted: tuple[tuple[str, str], ...]) -> bool:
-    counts = Counter(folded_key(key) for key, _ in pairs)
-    return all(counts[folded_key(key)] == 1 and (key, value) in pairs for key, value in wanted)
-
-
-def folded_key(key: str) -> str:
-    """The key as the most lenient server reads it: PHP cuts at `[` and NUL and turns ` ` and `.` into `_`, ASP.NET
-    ignores case.
-    """
-    name = key.strip().partition("[")[0].partition("\x00")[0]
-    return name.replace(" ", "_").replace(".", "_").casefold()
-
-
-def _decode(text: str) -> str:
-    return unquote(text.replace("+", " "), errors="replace")
+    @cached_property
+    def methods(self) -> frozenset[str]:
+        """The method, and each that the query names for a server to take in its place (`_method=DELETE`)."""
+        alone = frozenset((self.method,))
+        return alone | self.asked.methods if may_name_method(self.query) else alone

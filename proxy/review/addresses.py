@@ -24,6 +24,8 @@ _SPECIAL: tuple[Network, ...] = tuple(
 )
 _ENDS = {4: 1 << 32, 6: 1 << 128}
 
+_FEW = 2  # networks that need no words for what is not meant
+
 type _Point = tuple[int, int]  # version, and the address as a number; the end of a version stands behind its last
 
 
@@ -66,6 +68,19 @@ class Addresses:
         return frozenset(found)
 
     def texts(self, spans: Iterable[int]) -> tuple[str, ...]:
+        """The spans as few networks; one that was named can be told with what of it is not meant."""
+        left, found = frozenset(spans), dict[str, None]()
+        if len(self._plain(left)) <= _FEW:
+            return self._plain(left)
+        for network in sorted(set(self.networks), key=lambda each: each.num_addresses, reverse=True):
+            inside = self.within([network])
+            but, plain = self._plain(inside - left), self._plain(inside & left)
+            if len(but) + 1 < len(plain):
+                found |= dict.fromkeys([f"{network} (except {', '.join(but)})"])
+                left -= inside
+        return tuple(dict.fromkeys((*found, *self._plain(left))))
+
+    def _plain(self, spans: Iterable[int]) -> tuple[str, ...]:
         """The fewest networks that are the spans."""
         found: list[str] = []
         runs: list[list[int]] = []

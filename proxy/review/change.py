@@ -15,16 +15,17 @@ from proxy.config.texts import MAX_PATH
 from proxy.policy.host import Authority, HostPattern
 from proxy.policy.overlap import conflicts
 from proxy.policy.path import AmbiguousPath, PathPattern, read_path
+from proxy.policy.query import read_query
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request, query_matches, read_query
-from proxy.policy.rules import Policy, Rule
+from proxy.policy.request import Request
+from proxy.policy.rules import NEVER_METHODS, Policy, Rule
 from proxy.review.asked import Asked, Verdict, judge
+from proxy.review.change_words import notes, opens
 from proxy.review.nearest import Nearest
 from proxy.review.sections import rules_in, with_rule
 from proxy.review.snippet import as_text, path_text
 
 WHY = "say here what the agent needs it for"
-_PORTS = {"https": 443, "http": 80}
 _MOST_RULES = 3
 
 
@@ -64,7 +65,8 @@ def smallest_change(
         if not again.decision.allowed or again.decision.observed:
             last = again
         elif next(conflicts(rules_in(changed.allow)), None) is None:
-            return Change(rule, keys, as_text(rule, keys), _opens(asked, rule, keys), tuple(_notes(policy, rule, keys)))
+            told = opens(asked, rule, keys), tuple(notes(policy, asked, rule, keys))
+            return Change(rule, keys, as_text(rule, keys), *told)
     return NoChange(_because(policy, asked, last))
 
 
@@ -102,7 +104,7 @@ def _edited(near: Nearest, asked: Asked, today: date) -> tuple[Rule, tuple[str, 
     if isinstance(asked, Authority):
         return (_with_endpoints(rule, {("https", asked.port)}), ("ports",)) if what == "port" else None
     if what == "method" and rule.methods is not None:
-        return replace(rule, methods=rule.methods | {asked.method}), ("methods",)
+        return replace(rule, methods=rule.methods | asked.methods), ("methods",)
     if what == "path" and rule.paths is not None:
         pattern = _pattern(asked, keep=rule.keep_encoded_slash)
         exact = pattern is not None and not pattern.rest and None not in pattern.segments
@@ -145,7 +147,7 @@ def _exact(policy: Policy, asked: Asked, near: Nearest | None) -> Rule:
         hosts=() if literal else (HostPattern(asked.host.name),),
         networks=(ip_network(literal),) if literal else (),
         endpoints=frozenset({(scheme, asked.port)}),
-        methods=None if isinstance(asked, Authority) else frozenset({asked.method}),
+        methods=None if isinstance(asked, Authority) else asked.methods,
         query=() if isinstance(asked, Authority) else _query(asked, near),
         inspect=not tunnel,
     )
@@ -155,7 +157,7 @@ def _query(request: Request, near: Nearest | None) -> tuple[tuple[str, str], ...
     """The keys that the nearest rule watches, with the values that the request has, where it has one of each."""
     watched = {key for key, _ in near.rule.query} if near and near.rule.speaks_of(request.host) else set()
     pairs = [(key, value) for key, value in read_query(request.query, "&") if key in watched]
-    return tuple(sorted(pair for pair in pairs if query_matches(request.query, (pair,))))
+    return tuple(sorted(pair for pair in pairs if request.asked.matches((pair,))))
 
 
 def _credential(policy: Policy, asked: Asked, near: Nearest | None) -> str | None:
@@ -187,35 +189,6 @@ def _free_id(asked: Asked, taken: set[str]) -> str:
     return name
 
 
-def _opens(asked: Asked, rule: Rule, keys: tuple[str, ...]) -> str:
-    if keys == ("expires",):
-        return "all that the rule allowed before it expired, until the end of the day that it names"
-    if isinstance(asked, Authority):
-        return f"a tunnel to {asked}, in which nothing is inspected"
-    usual = asked.port == _PORTS[asked.scheme]
-    place = asked.host.url_form if usual else f"{asked.host.url_form}:{asked.port}"
-    pairs = " and ".join(f"{key}={value}" for key, value in rule.query)
-    query = f"where its query has {pairs}" if pairs else "with any query"
-    return f"{asked.method} {asked.scheme}://{place}{asked.path}, {query}"
-
-
-def _notes(policy: Policy, rule: Rule, keys: tuple[str, ...]) -> Iterator[str]:
-    """What else the change does, and what a person must add."""
-    if keys == ("methods",):
-        yield "`methods` takes the place of `access`, if the rule has that"
-    if keys == ("expires",):
-        yield "the day is the earliest that helps; name the one on which the work ends"
-    if not keys and rule.credential is not None:
-        yield f"the request gets the credential {rule.credential}, as in the nearest rule"
-    about = [each for pattern in rule.hosts for each in policy.rules if pattern in each.hosts]
-    if rule.inspect and rule.paths is None and not keys:
-        yield "without `paths` the rule is about every path of the host"
-    if rule.paths is not None and about and all(each.paths is None for each in about):
-        yield "the first `paths` about the host: a path that servers read differently is then refused"
-    if rule.paths is not None and any(path.rest or None in path.segments for path in rule.paths) and not keys:
-        yield "the path cannot be named exactly, so the rule is a little wider"
-
-
 def _because(policy: Policy, asked: Asked, verdict: Verdict) -> str:
     decision = verdict.decision
     if decision.rule is not None and not decision.allowed:
@@ -226,7 +199,7 @@ def _because(policy: Policy, asked: Asked, verdict: Verdict) -> str:
     if decision.reason is Reason.AMBIGUOUS_PATH:
         return "no rule can allow it: two servers could read the path differently; send it in its plain form"
     if isinstance(asked, Request) and decision.reason is Reason.METHOD_NOT_ALLOWED:
-        return f"no rule can allow it: {asked.method} never passes"
+        return f"no rule can allow it: {min(asked.methods & NEVER_METHODS)} never passes"
     rules = [rule.id for rule in policy.allow.speaking_of(asked.host) if rule.opens_port(asked.port)]
     return (
         "no rule beside the others can allow it: "

@@ -2,26 +2,20 @@
 
 import gzip
 import io
-import os
-import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 from proxy import limits
 from proxy.audit.chain import MAX_LINE
-from proxy.audit.checkpoint import FILE as CHECKPOINTS
-from proxy.audit.pieces import Piece, pieces
-from proxy.audit.segments import segment_of
-from proxy.errors import ConfigError
+from proxy.audit.pieces import Piece
+from proxy.review.log_files import STDIN, check, files_of
 from proxy.review.seen import NotAnEvent, Seen, read_event
 
 MAX_NAMED = 5  # damaged lines that are named; all are counted
 MAX_LONG = 100_000  # ids of long exchanges that are remembered, to count each once
-STDIN = "-"
 _STEP = 10_000
 _GZIP = b"\x1f\x8b"
 
@@ -30,8 +24,8 @@ _GZIP = b"\x1f\x8b"
 class Log:
     """The events of several logs. Iterate once; then the counts are those of everything that was read.
 
-    `names` are files, folders (a state folder, or one with `*.jsonl` files) and `-` for `stdin`; gzip is recognised by
-    its content. `told` is called with the number of lines, now and then. Raises `ConfigError` for what is not there.
+    `names` are files, folders and `-` for `stdin`, as `proxy.review.log_files` reads them; gzip is recognised by its
+    content. `told` is called with the number of lines, now and then. Raises `ConfigError` for what is not there.
     """
 
     names: Sequence[str]
@@ -40,13 +34,14 @@ class Log:
     lines: int = field(default=0, init=False)
     events: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
+    understood: int = field(default=0, init=False)  # lines that are events or other records
+    files: list[str] = field(default_factory=list, init=False)
     named: list[str] = field(default_factory=list, init=False)  # `file:line: why`, the first of what was skipped
     joined: int = field(default=0, init=False)  # first events of long exchanges whose last one was counted
     unsure: bool = field(default=False, init=False)  # more long exchanges than are remembered
 
     def __post_init__(self) -> None:
-        self._pieces = _expand(self.names)
-        self.files = [*self._pieces]
+        check(self.names)
 
     def __iter__(self) -> Iterator[Seen]:
         waiting: dict[str, Seen] = {}
@@ -79,10 +74,11 @@ class Log:
 
     def each[T](self, read: Callable[[bytes], T | None]) -> Iterator[T]:
         """What `read` makes of each line, unless it raises `NotAnEvent` or returns None; nothing is joined."""
-        for name in self.files:
+        for name, piece in files_of(self.names):
+            self.files.append(name)
             number = 0
             try:
-                with closing(self._open(name)) as stream:
+                with closing(self._open(name, piece)) as stream:
                     for number, line in enumerate(_lines(stream), 1):
                         event = self._event(name, number, line, read)
                         if event is not None:
@@ -102,18 +98,19 @@ class Log:
         if not line.strip():
             return None
         try:
-            return read(line)
+            found = read(line)
         except NotAnEvent as error:
             self._skip(name, number, str(error))
             return None
+        self.understood += 1
+        return found
 
     def _skip(self, name: str, number: int, why: str) -> None:
         self.skipped += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{'stdin' if name == STDIN else name}:{number}: {why}")
 
-    def _open(self, name: str) -> BinaryIO:
-        piece = self._pieces[name]
+    def _open(self, name: str, piece: Piece | None) -> BinaryIO:
         if piece is not None:
             return piece.open()
         raw = _Shared(self.stdin or io.BytesIO()) if name == STDIN else io.FileIO(name)
@@ -151,55 +148,3 @@ def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
         while (piece := stream.readline(MAX_LINE)) and not piece.endswith(b"\n"):
             pass
         yield None
-
-
-def _expand(names: Sequence[str]) -> dict[str, Piece | None]:
-    """The files that the names mean, each once, in the order given; those of a folder in the order of their lines.
-
-    A file of a log in a folder comes as a `Piece`, because it may be closed and compressed before it is read.
-    """
-    found: dict[object, tuple[str, Piece | None]] = {}
-    for name in names:
-        if name == STDIN:
-            found.setdefault(STDIN, (STDIN, None))
-            continue
-        for file, piece in _files(Path(name)):
-            try:
-                status = os.fstat(piece.held.fileno()) if piece is not None and piece.held else file.stat()
-            except OSError as error:
-                if piece is None:
-                    raise _unreadable(file, error) from None
-                found.setdefault(str(file), (str(file), piece))
-                continue
-            found.setdefault((status.st_dev, status.st_ino), (str(file), piece))
-    return dict(found.values())
-
-
-def _files(path: Path) -> list[tuple[Path, Piece | None]]:
-    try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            if not os.access(path, os.R_OK):
-                raise PermissionError(13, "Permission denied")
-            return [(path, None)]
-        folder = path / "audit" if (path / "audit").is_dir() else path
-        files: list[tuple[Path, Piece | None]] = [(each.segment.path, each) for each in pieces(folder)]
-        files += [(each, None) for each in sorted(folder.iterdir()) if _is_log(each)]
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    if not files:
-        hint = "name a state folder, its folder audit, or files; - reads stdin"
-        raise ConfigError("the folder holds no audit log (*.jsonl)", hint, str(path))
-    return files
-
-
-def _is_log(file: Path) -> bool:
-    """Whether another file than those that Outgate writes could hold events."""
-    # A file that somebody else rotated keeps the name in front: worker-0.jsonl.1, worker-0.jsonl-20261120.
-    if segment_of(file) is not None or file.name == CHECKPOINTS:
-        return False
-    return ".jsonl" in file.name and not file.name.startswith(".") and file.is_file()
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigError:
-    what = (error.strerror if isinstance(error, OSError) else None) or "not a path"
-    return ConfigError(f"cannot read the log: {what.lower()}", "check the path and who may read it", str(path))

@@ -10,8 +10,9 @@ from proxy.config.wrong import Wrong
 from proxy.policy.decide import Decision
 from proxy.policy.host import Authority, Host
 from proxy.policy.path import AmbiguousPath, PathPattern, Segments, read_path
+from proxy.policy.query import read_query
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request, query_matches, read_query
+from proxy.policy.request import Request
 from proxy.policy.rules import NEVER_METHODS, Policy, Rule
 from proxy.review.asked import Asked, Verdict
 from proxy.review.sections import rules_in
@@ -110,15 +111,21 @@ def _http(rule: Rule, request: Request) -> Iterator[Difference]:
         if request.scheme in schemes or request.port not in (80, 443):
             if not rule.opens_port(request.port):
                 yield _port(rule, request.port)
-    if request.method in NEVER_METHODS:
-        yield Difference("method", request.method, "any other", f"{request.method} never passes, whatever a rule says")
-    elif rule.methods is not None and request.method not in rule.methods:
-        takes = _listed(sorted(rule.methods))
-        yield Difference("method", request.method, takes, f"the method is {request.method}, the rule takes {takes}")
+    yield from _methods(rule, request)
     if rule.paths is not None:
         yield from _path(rule, rule.paths, request)
-    if rule.query and not query_matches(request.query, rule.query):
+    if rule.query and not request.asked.matches(rule.query):
         yield from _query(rule, request)
+
+
+def _methods(rule: Rule, request: Request) -> Iterator[Difference]:
+    for method in sorted(request.methods):
+        said = "the method is" if method == request.method else "the query names the method"
+        if method in NEVER_METHODS:
+            yield Difference("method", method, "any other", f"{method} never passes, whatever a rule says")
+        elif rule.methods is not None and method not in rule.methods:
+            takes = _listed(sorted(rule.methods))
+            yield Difference("method", method, takes, f"{said} {method}, the rule takes {takes}")
 
 
 def _port(rule: Rule, port: int) -> Difference:
@@ -161,7 +168,7 @@ def _query(rule: Rule, request: Request) -> Iterator[Difference]:
     for key, value in rule.query:
         takes = f"{key}={value}"
         values = [have for found, have in pairs if found == key]
-        if query_matches(request.query, ((key, value),)):
+        if request.asked.matches(((key, value),)):
             continue
         if not counts[key] and not loose[key]:
             words = f"the query key {_quoted(key)} is missing, the rule wants it to be {_quoted(value)}"

@@ -15,7 +15,8 @@ def notes_of(old: Policy, new: Policy) -> tuple[str, ...]:
 def _mode(old: Policy, new: Policy) -> Iterator[str]:
     modes = ["observe" if each.observe else "enforce" for each in (old, new)]
     if modes[0] != modes[1]:
-        yield f"mode was {modes[0]}, is now {modes[1]}"
+        means = ": what no rule allows passes, unless a deny rule or an address check forbids it" if new.observe else ""
+        yield f"mode was {modes[0]}, is now {modes[1]}{means}"
 
 
 def _credentials(old: Policy, new: Policy) -> Iterator[str]:

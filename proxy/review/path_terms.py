@@ -8,22 +8,31 @@ from proxy.policy.path import PathPattern, folded_segment
 from proxy.review.paths import Kind, PathClass
 from proxy.review.snippet import path_text
 
+_SEEN, _UNSEEN = "no * is dots or blanks", "a * is dots or blanks"
+_MOST_PAIRS = 10_000
 PLAIN, SLASH, DOUBT = frozenset({Kind.PLAIN}), frozenset({Kind.SLASH}), frozenset({Kind.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class PathTerm:
-    """Paths of some kinds that match all of these patterns: `exact` as allow rules match, `blind` as deny rules do."""
+    """Paths of some kinds that match all of these patterns: `exact` as allow rules match, `blind` as deny rules do.
+
+    They match none of `unseen` as deny rules do: such a pattern covers an exact one, all but for what it does not see.
+    """
 
     kinds: frozenset[Kind]
     exact: frozenset[PathPattern] = frozenset()
     blind: frozenset[PathPattern] = frozenset()
+    unseen: frozenset[PathPattern] = frozenset()
 
     def means(self, path: PathClass) -> bool:
-        return path.kind in self.kinds and self.exact <= path.exact and self.blind <= path.blind
+        matches = self.exact <= path.exact and self.blind <= path.blind
+        return path.kind in self.kinds and matches and self.unseen.isdisjoint(path.blind)
 
     def __and__(self, other: "PathTerm") -> "PathTerm":
-        return PathTerm(self.kinds & other.kinds, self.exact | other.exact, self.blind | other.blind)
+        # There are no words for both where one of them leaves something out: no path is of no kind.
+        kinds = frozenset[Kind]() if self.unseen | other.unseen else self.kinds & other.kinds
+        return PathTerm(kinds, self.exact | other.exact, self.blind | other.blind)
 
     @property
     def text(self) -> str:
@@ -39,6 +48,8 @@ class PathTerm:
             slashes = {PLAIN: ", without %2F", SLASH: ", with %2F"}.get(self.kinds, "")
             return f"{blind[0]} (any spelling{slashes})" + _that_is(blind[1:])
         exact = _meet(self.exact)
+        if self.unseen:
+            return f"{path_text(exact)} ({_UNSEEN})"
         slashes = "" if any(word and "/" in word for word in exact.segments) else slashes
         if len(self.blind) == 1 and self.kinds == PLAIN and (said := _together(exact, *self.blind)):
             return said
@@ -56,9 +67,21 @@ def terms_of_paths(paths: Iterable[PathClass]) -> Iterator[PathTerm]:
         yield from (PathTerm(frozenset({kind}), one) for kind in kinds)
         if len(kinds) > 1:
             yield PathTerm(PLAIN | SLASH, one)
+    yield from _partly_unseen({pattern for kind, pattern in exact if kind is Kind.PLAIN}, blind)
     for pattern in sorted(blind, key=str):
         yield from (PathTerm(kinds, blind=frozenset({pattern})) for kinds in (PLAIN | SLASH, PLAIN, SLASH))
     yield from (PathTerm(SLASH | DOUBT), PathTerm(SLASH), PathTerm(DOUBT))
+
+
+def _partly_unseen(exact: Iterable[PathPattern], blind: Iterable[PathPattern]) -> Iterator[PathTerm]:
+    """The words for what of an exact pattern a deny pattern leaves that covers the rest of it."""
+    every = sorted(exact, key=str)
+    for pattern in sorted(blind, key=str)[: _MOST_PAIRS // max(len(every), 1)]:
+        yield from (
+            PathTerm(PLAIN, frozenset({each}), unseen=frozenset({pattern}))
+            for each in every
+            if _together(each, pattern) == f"{path_text(each)} ({_SEEN})"
+        )
 
 
 def whole_path(path: PathClass) -> PathTerm:
@@ -98,7 +121,9 @@ def _together(exact: PathPattern, blind: PathPattern) -> str:
     named = [folded_segment(word) for word in segments if word is not None]
     if any(named.count(folded_segment(word)) > 1 or not folded_segment(word) for word in spelled):
         return ""
-    if blank if says else seen:
+    if blank and (says or seen):
         return ""
     text = path_text(PathPattern(segments, exact.rest and blind.rest))
-    return f"{text} (any spelling of {', '.join(says)})" if says else text
+    if says:
+        return f"{text} (any spelling of {', '.join(says)})"
+    return f"{text} ({_SEEN})" if seen else text

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from proxy.policy.request import folded_key
+from proxy.policy.spelling import folded_name
 from proxy.review.path_places import TooLarge
 
 MAX_QUERIES = 5_000
@@ -30,16 +30,16 @@ def query_classes(allow: Iterable[Condition], deny: Iterable[Condition]) -> tupl
     exact, blind = (sorted({*conditions} - {()}) for conditions in (allow, deny))
     found: dict[tuple[_Conditions, _Conditions], QueryClass] = {}
     for once in _sums(exact, single=True):
-        keys = {folded_key(key): value for key, value in once}
+        keys = {folded_name(key): value for key, value in once}
         # Deny rules do not see how a key is spelled: what they want may stand there already, or cannot stand there.
-        can = [each for each in blind if all(keys.get(folded_key(key), value) == value for key, value in each)]
+        can = [each for each in blind if all(keys.get(folded_name(key), value) == value for key, value in each)]
         for more in _sums(
-            [tuple(pair for pair in each if folded_key(pair[0]) not in keys) for each in can], single=False
+            [tuple(pair for pair in each if folded_name(pair[0]) not in keys) for each in can], single=False
         ):
-            there = {(folded_key(key), value) for key, value in once | more}
+            there = {(folded_name(key), value) for key, value in once | more}
             met = (
                 frozenset(each for each in exact if once.issuperset(each)),
-                frozenset(each for each in blind if there.issuperset((folded_key(key), value) for key, value in each)),
+                frozenset(each for each in blind if there.issuperset((folded_name(key), value) for key, value in each)),
             )
             twice = (
                 *sorted(once),
@@ -60,7 +60,7 @@ def _sums(conditions: Iterable[Condition], *, single: bool) -> set[frozenset[tup
     for condition in conditions:
         for each in list(found):
             pairs = each.union(condition)
-            if not single or len({folded_key(key) for key, _ in pairs}) == len(pairs):
+            if not single or len({folded_name(key) for key, _ in pairs}) == len(pairs):
                 found.add(pairs)
         if len(found) > MAX_QUERIES:
             raise TooLarge(f"the rules for one host tell more than {MAX_QUERIES} kinds of query apart")

@@ -3,17 +3,27 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Protocol
+
+ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+"""The signals by which a terminal or a person ends a program."""
 
 GRACE = 10
 """Seconds that a command has to end after a signal asks it to."""
 
-type Send = Callable[[int], None]
+
+class Command(Protocol):
+    """A command that runs; `subprocess.Popen` is one."""
+
+    def wait(self) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class Stopped(BaseException):
@@ -31,7 +41,7 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in ENDING - {signal.SIGQUIT}}
     try:
         yield
     finally:
@@ -39,35 +49,58 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def wait(process: "subprocess.Popen[Any]", send: Send) -> int:
-    """Wait for the end of the command; its exit status as a shell would say it. `send` delivers a signal to it.
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Those signals wait until the block ends. A process that is started in it never sees them, until it asks to.
 
-    What a terminal sends by keys reaches the command by itself; then it is the command's to say what follows.
+    For what may not be cut in two: between a fork and what is made of it, Python loses what a handler raises.
     """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def forward(number: int, _: FrameType | None) -> None:
+
+def wait(start: Callable[[], Command]) -> int:
+    """Start the command and wait for its end; its exit status as a shell would say it.
+
+    What a terminal sends by keys reaches the command by itself; then it is the command's to say what follows. Other
+    signals are passed on, and those that come while it starts, when it has.
+    """
+    command: Command | None = None
+    early: list[int] = []
+
+    def forward(number: int, _: FrameType | None = None) -> None:
+        if command is None:
+            early.append(number)
+            return
         with contextlib.suppress(ProcessLookupError):
-            send(number)
+            command.send_signal(number)
         if number in (signal.SIGTERM, signal.SIGHUP):
             signal.alarm(GRACE)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, _: FrameType | None) -> None:
         if not _in_foreground():
-            forward(number, frame)
+            forward(number)
 
-    def kill(_: int, __: FrameType | None) -> None:
-        process.kill()
+    def expire(_: int, __: FrameType | None) -> None:
+        if command is not None:
+            command.kill()
 
     handlers = {
         signal.SIGINT: interrupt,
         signal.SIGQUIT: interrupt,
         signal.SIGTERM: forward,
         signal.SIGHUP: forward,
-        signal.SIGALRM: kill,
+        signal.SIGALRM: expire,
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        status = process.wait()
+        command = start()
+        for number in early:
+            forward(number)
+        status = command.wait()
     finally:
         signal.alarm(0)
         for number, handler in before.items():

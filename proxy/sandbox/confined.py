@@ -11,17 +11,20 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from proxy.errors import OutgateError
 from proxy.sandbox import bubblewrap, inside, seccomp
+from proxy.sandbox.child import deferred
 from proxy.sandbox.layout import Layout
 
 PORT = 8899
 """Where the proxy is found inside, on 127.0.0.1: nobody else is there yet."""
 
 _START = 20.0  # seconds for each step
+_FOLLOW = 2.0  # seconds that bubblewrap has to end after its command
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _MAX_MESSAGE = 65536
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say that a command is not there, or cannot be run
@@ -33,6 +36,19 @@ class NotStarted(OutgateError):
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is open of each way around the proxy, and why the proxy cannot be reached: empty where all is well."""
+
+    ways: Mapping[str, str]
+    unreached: str
+
+    @property
+    def wrong(self) -> list[str]:
+        found = [f"there is another way out: {name}: {opened}" for name, opened in self.ways.items() if opened]
+        return found + ([f"the proxy cannot be reached from inside: {self.unreached}"] if self.unreached else [])
 
 
 class Confined:
@@ -47,27 +63,27 @@ class Confined:
             raise self._broken()
         self.listening = listening
         try:
-            self._pid = os.pidfd_open(pid)
+            self._number, self._pid = pid, os.pidfd_open(pid)
+            self._first = os.pidfd_open(_parent(pid))
         except BaseException:
             listening.close()
             raise
 
-    def prove(self, sandbox: str) -> list[str]:
-        """What is wrong with the boundary, seen from inside; nothing, if it holds."""
+    def prove(self, sandbox: str) -> "Proof":
+        """The boundary, as it is seen from inside."""
         self._control.send(b"check")
         found: dict[str, Any] = json.loads(self._receive() or b"{}")
-        wrong = [f"there is another way out: {way}" for way in found.get("ways", ["unknown"])]
-        if found.get("proxy") != sandbox:
-            why = found.get("why", "it is the proxy of another sandbox")
-            wrong.append(f"the proxy cannot be reached from inside: {why}")
-        return wrong
+        ways = {str(name): str(opened) for name, opened in found.get("ways", [("the look at it", "no answer")])}
+        mine = found.get("proxy") == sandbox
+        why = "" if mine else str(found.get("why", "it is the proxy of another sandbox"))
+        return Proof(ways, why)
 
-    def go(self) -> None:
+    def go(self) -> Self:
         """Let the command take over. Raises `NotStarted` if it cannot."""
         self._control.send(b"go")
         answer = self._receive()
         if not answer:
-            return
+            return self
         self.process.wait()
         number = int(json.loads(answer)["errno"])
         name = self._command[0]
@@ -79,16 +95,36 @@ class Confined:
             )
         raise NotStarted(f"cannot run {name!r}: {os.strerror(number).lower()}", "", _NOT_RUN)
 
-    def send(self, number: int) -> None:
+    def send_signal(self, number: int, /) -> None:
         """Send a signal to the command."""
         signal.pidfd_send_signal(self._pid, number)
 
+    def wait(self) -> int:
+        """Wait for the end of the command; its exit status.
+
+        Who holds the first process of the sandbox still keeps bubblewrap from seeing that end, so it has a limit.
+        """
+        select.select([self._pid], [], [])
+        try:
+            return self.process.wait(_FOLLOW)
+        except subprocess.TimeoutExpired:
+            status = _exit_code(self._number)
+            self.kill()
+            self.process.wait()
+            return status
+
+    def kill(self) -> None:
+        """End everything inside: with the first process of a process namespace the kernel ends all others."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)
+
     def close(self) -> None:
-        """End whatever still runs inside."""
-        self.process.kill()
-        self.process.wait()
+        """End whatever still runs inside, and wait for that."""
+        self.kill()
+        select.select([self._first], [], [], _START)
         self.listening.close()
-        os.close(self._pid)
+        for fd in (self._pid, self._first):
+            os.close(fd)
 
     def _receive_socket(self) -> tuple[socket.socket | None, int | None]:
         self._wait()
@@ -117,12 +153,18 @@ class Confined:
 
 
 @contextlib.contextmanager
-def confined(
-    layout: Layout, environment: Mapping[str, str], command: Sequence[str], hostname: str, *, nested: bool
+def confined(  # noqa: PLR0913  each is a part of it
+    layout: Layout,
+    environment: Mapping[str, str],
+    command: Sequence[str],
+    hostname: str,
+    *,
+    nested: bool,
+    output: int | None = None,
 ) -> Iterator[Confined]:
     """A sandbox that waits, and that is gone when the block ends. Raises `ConfigError` if there can be none.
 
-    `nested`: the command may make sandboxes of its own in it.
+    `nested`: the command may make sandboxes of its own in it. `output` is a descriptor in the place of stdout.
     """
     bwrap = bubblewrap.find()
     with contextlib.ExitStack() as stack:
@@ -136,14 +178,16 @@ def confined(
             name, *options, end = bubblewrap.arguments(bwrap, layout, seccomp=filtered, hostname=hostname)
             first = (interpreter(), "-I", "-S", f"/proc/self/fd/{script}", str(theirs.fileno()), str(stderr), str(PORT))
             # Not on the command line, which can be read inside: the options tell of the machine around.
-            with _file(b"".join(os.fsencode(option) + b"\0" for option in options)) as hidden:
+            with _file(b"".join(os.fsencode(option) + b"\0" for option in options)) as hidden, deferred():
+                # It never sees these signals. A key of the terminal reaches it as it does the command, which decides.
                 process = subprocess.Popen(
                     [name, "--args", str(hidden), end, *first, *command],
                     env=environment,
                     pass_fds=(filtered, script, hidden, theirs.fileno(), stderr),
+                    stdout=output,
                     stderr=subprocess.PIPE,
                 )
-        stack.callback(_end, process)
+                stack.callback(_end, process)
         sandbox = Confined(process, ours, command)
         stack.callback(sandbox.close)
         yield sandbox
@@ -174,8 +218,29 @@ def _file(content: bytes) -> Iterator[int]:
         os.close(fd)
 
 
+def _parent(pid: int) -> int:
+    """The parent of a process that nothing hostile runs in yet. Raises `OutgateError` if it ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
+    except (OSError, StopIteration):
+        raise OutgateError("the sandbox ended before it was ready", "try again") from None
+
+
+def _exit_code(pid: int) -> int:
+    """That of a process that has ended, and that nobody took note of yet: the last field of its `stat` (proc(5))."""
+    return os.waitstatus_to_exitcode(int(Path(f"/proc/{pid}/stat").read_bytes().split()[-1]))
+
+
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
+    """End bubblewrap at any moment. Its child waits for a word from it first, and would wait for ever without it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)  # so that no child comes while they are looked for
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split():
+                os.kill(int(child), signal.SIGKILL)
+        process.kill()
     process.wait()
     if process.stderr is not None:
         process.stderr.close()

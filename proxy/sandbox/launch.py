@@ -7,14 +7,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import clients, terminal
 from proxy.errors import OutgateError
 from proxy.sandbox import child
-from proxy.sandbox.confined import PORT, NotStarted, confined
+from proxy.sandbox.confined import PORT, Confined, NotStarted, confined
 from proxy.sandbox.environment import environment
 from proxy.sandbox.layout import Certificates, Layout, Wanted, kept_folder, lay_out
 from proxy.sandbox.profile import Profile
@@ -56,8 +56,11 @@ def lay(plan: Plan, served: Served, environ: Mapping[str, str]) -> Layout:
     )
 
 
-def run_confined(plan: Plan, served: Served, layout: Layout, environ: Mapping[str, str]) -> int:
-    """Run the command in a sandbox; its exit status. Raises `OutgateError` if it was never started."""
+@contextlib.contextmanager
+def held(
+    plan: Plan, served: Served, layout: Layout, environ: Mapping[str, str], output: int | None = None
+) -> Iterator[Confined]:
+    """A sandbox that waits to become its command, and that the proxy serves. Raises `OutgateError`."""
     variables = environment(
         environ,
         layout,
@@ -67,20 +70,25 @@ def run_confined(plan: Plan, served: Served, layout: Layout, environ: Mapping[st
         sandbox=plan.name,
         secrets=served.secret_variables,
     )
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(child.terminal_kept())
-        with child.stoppable():
-            waiting = confined(layout, variables, plan.command, plan.name, nested=plan.profile.nested)
-            sandbox = stack.enter_context(waiting)
-            served.attach(plan.name, Boundary.NAMESPACE, sandbox.listening)
-            wrong = sandbox.prove(plan.name)
-            if wrong:
-                raise OutgateError("the boundary is not there: " + "; ".join(wrong), "outgate doctor tells more")
-            sandbox.go()
-        return child.wait(sandbox.process, sandbox.send)
+    nested = plan.profile.nested
+    with (
+        child.terminal_kept(),
+        confined(layout, variables, plan.command, plan.name, nested=nested, output=output) as it,
+    ):
+        served.attach(plan.name, Boundary.NAMESPACE, it.listening)
+        yield it
 
 
-def run_unconfined(plan: Plan, served: Served, environ: Mapping[str, str]) -> int:
+def run_confined(plan: Plan, served: Served, layout: Layout, environ: Mapping[str, str]) -> int:
+    """Run the command in a sandbox; its exit status. Raises `OutgateError` if it was never started."""
+    with held(plan, served, layout, environ) as sandbox:
+        wrong = sandbox.prove(plan.name).wrong
+        if wrong:
+            raise OutgateError("the boundary is not there: " + "; ".join(wrong), "outgate doctor tells more")
+        return child.wait(sandbox.go)
+
+
+def run_unconfined(plan: Plan, served: Served, environ: Mapping[str, str], output: int | None = None) -> int:
     """Run the command as it is, led to the proxy by its environment alone; its exit status."""
     listening = socket.create_server(("127.0.0.1", 0))
     state = served.state
@@ -95,14 +103,17 @@ def run_unconfined(plan: Plan, served: Served, environ: Mapping[str, str]) -> in
     found = shutil.which(plan.command[0], path=environ.get("PATH"))
     if found is None:
         raise NotStarted(f"there is no command {plan.command[0]!r}", "", 127)
-    with child.terminal_kept():
+
+    def start() -> "subprocess.Popen[bytes]":
         try:
-            process = subprocess.Popen([found, *plan.command[1:]], env=variables, cwd=plan.workdir)
+            return subprocess.Popen([found, *plan.command[1:]], env=variables, cwd=plan.workdir, stdout=output)
         except OSError as error:
             raise NotStarted(
                 f"cannot run {plan.command[0]!r}: {os.strerror(error.errno or 0).lower()}", "", 126
             ) from None
-        return child.wait(process, process.send_signal)
+
+    with child.terminal_kept():
+        return child.wait(start)
 
 
 def describe(plan: Plan, served: Served, layout: Layout | None) -> None:

@@ -3,12 +3,16 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
+from proxy import terminal
 from proxy.errors import ConfigError, OutgateError
 from proxy.policy.rules import Policy
 from proxy.sandbox import handover
+from proxy.sandbox.child import ENDING, deferred
 from proxy.settings import Settings
 from proxy.state import StateDir, why
 from proxy.watch import Snapshot
@@ -41,19 +45,36 @@ def start(settings: Settings, policies: Sequence[Policy], seen: Snapshot, state:
         messages = os.open(state.own / MESSAGES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot write to the folder of the run: {why(error)}", "", str(state.own)) from None
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        os.close(messages)
-        return OwnProxy(pid, ours)
+    with deferred():
+        pid = os.fork()
+        if pid == 0:
+            _be_the_proxy(settings, policies, seen, state, theirs, (ours, messages))
+    theirs.close()
+    os.close(messages)
+    return OwnProxy(pid, ours)
+
+
+def _be_the_proxy(  # noqa: PLR0913, PLR0917  what `start` has
+    settings: Settings,
+    policies: Sequence[Policy],
+    seen: Snapshot,
+    state: StateDir,
+    launcher: socket.socket,
+    others: tuple[socket.socket, int],
+) -> NoReturn:
+    """The new process, to its end."""
     status = 70
     try:
-        ours.close()
+        control, messages = others
+        control.close()
         os.setsid()  # what the terminal sends to the command is none of its business
         _redirect(messages)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
-        status = _serve(settings, policies, seen, state, theirs)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        status = _serve(settings, policies, seen, state, launcher)
+    except Exception as error:  # noqa: BLE001  the last line of this process, as `proxy.cli` is of others
+        terminal.report_crash(error, debug=os.environ.get("OUTGATE_DEBUG") == "1")
     finally:
         os._exit(status)
 
@@ -69,6 +90,8 @@ def _redirect(messages: int) -> None:
 def _serve(
     settings: Settings, policies: Sequence[Policy], seen: Snapshot, state: StateDir, launcher: socket.socket
 ) -> int:
+    # structlog draws tracebacks with it, which nobody asks for here; importing it is a tenth of the start.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from proxy.engine import supervisor
 
     try:

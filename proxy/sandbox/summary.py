@@ -72,7 +72,8 @@ def summarise(events: Iterable[Seen]) -> Summary:
             summary.refused[Refused(host, event.port, event.reason)] += 1
             continue
         summary.reached[host] += 1
-        summary.observed += event.observed
+        # An outage of the upstream is a request that passed, too; its reason denies nothing.
+        summary.observed += event.observed and WORDING[event.reason].deliberate
         if event.credential is not None and event.not_injected is None:
             summary.credentials[event.credential] += 1
     return summary

@@ -1,7 +1,9 @@
 """The schema of the event that is shipped is that of the code and of the document."""
 
-import json
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +18,16 @@ from proxy.policy.reason import Reason
 from proxy.policy.rules import Policy
 from tests.audit.logs import events_in
 from tests.review.events import event, refused, tunnel
+from tests.support.events import SCHEMA, VALIDATOR
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "proxy/audit/event.schema.json").read_text(encoding="utf-8"))
 DOCUMENT = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
 LINK = ["prev", "seq", "chain"]
-TYPES: dict[str, Any] = {
-    "string": str, "null": type(None), "integer": int, "number": (int, float), "boolean": bool, "object": dict,
-    "array": list,
-}  # fmt: skip
 
 
-def wrong(schema: dict[str, Any], value: Any) -> str:
-    """What of a value is against a schema: the few keywords that ours uses."""
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(isinstance(value, TYPES[kind]) for kind in kinds):
-        return f"{value!r} is not of type {kinds}"
-    if isinstance(value, bool) and "boolean" not in kinds:
-        return f"{value!r} is no number"
-    if value != schema.get("const", value) or value not in schema.get("enum", [value]):
-        return f"{value!r} is not allowed"
-    if isinstance(value, str):
-        fits = re.search(schema.get("pattern", ""), value) and len(value) <= schema.get("maxLength", len(value))
-        return "" if fits else f"{value!r} has another form"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        fits = schema.get("minimum", value) <= value <= schema.get("maximum", value)
-        return "" if fits else f"{value!r} is out of bounds"
-    if isinstance(value, list):
-        return next(filter(None, (wrong(schema["items"], each) for each in value)), "")
-    if isinstance(value, dict):
-        missing = [key for key in schema.get("required", []) if key not in value]
-        found = (wrong(schema["properties"][key], each) for key, each in value.items() if key in schema["properties"])
-        return f"{missing} are missing" if missing else next(filter(None, found), "")
-    return ""
+def wrong(value: Any) -> str:
+    """What of a value is against the schema; empty if nothing is."""
+    return next((error.message for error in VALIDATOR.iter_errors(value)), "")
 
 
 def test_it_has_every_field_in_order_and_the_link() -> None:
@@ -74,7 +52,7 @@ def test_what_is_written_is_valid(tmp_path: Path) -> None:
         log.write(encode(each))
     log.close()
     for written in events_in(tmp_path / "worker-0.jsonl"):
-        assert wrong(SCHEMA, written) == ""
+        assert wrong(written) == ""
         assert {"seq", "chain"} <= written.keys()
 
 
@@ -82,5 +60,13 @@ def test_what_is_written_is_valid(tmp_path: Path) -> None:
     "change", [{"v": 2}, {"verdict": "maybe"}, {"port": 0}, {"injected": 1}, {"query_keys": [1]}, {"seq": 0}, {"id": 7}]
 )
 def test_what_is_against_it_is_told(change: dict[str, object]) -> None:
-    assert wrong(SCHEMA, {**event(id="0" * 26), **change})
-    assert wrong(SCHEMA, {key: value for key, value in event().items() if key not in change}) or "seq" in change
+    assert wrong({**event(id="0" * 26), **change})
+    assert wrong({key: value for key, value in event().items() if key not in change}) or "seq" in change
+
+
+def test_it_is_in_the_package(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "proxy/audit/event.schema.json" in zipfile.ZipFile(wheel).namelist()

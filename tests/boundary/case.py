@@ -7,6 +7,7 @@ PROXY = "{proxy}"  # host:port of the proxy itself
 TOKEN = "{token}"  # the value of Proxy-Authorization of the case's own sandbox
 GOOD_FAKE = "{fake:GOOD}"  # what the sandbox holds in place of the secret for good.example
 OTHER_FAKE = "{fake:OTHER}"  # the same for other.example
+OTHER_TOKEN = "{token:neighbour}"  # the value of Proxy-Authorization of another sandbox
 OTHER_TOKEN_FAKE = "{fake:GOOD:neighbour}"
 
 
@@ -48,6 +49,11 @@ class ReadRaw:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Read one TLS record, and think nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class H2:
     """One HTTP/2 request, its fields unchecked, and its answer. Needs `Tls` with h2 before it."""
 
@@ -68,7 +74,7 @@ class Become:
     policy: str
 
 
-type Step = Connect | Tls | Send | Read | ReadRaw | H2 | Anew | Become
+type Step = Connect | Tls | Send | Read | ReadRaw | Record | H2 | Anew | Become
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import gzip
 import socket
 import ssl
+import zlib
 from dataclasses import dataclass, field
 
 from h2.config import H2Configuration
@@ -10,7 +11,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 
-from tests.boundary.case import H2, Anew, Become, Connect, Read, ReadRaw, Send, Step, Tls
+from tests.boundary.case import H2, Anew, Become, Connect, Read, ReadRaw, Record, Send, Step, Tls
 from tests.boundary.subjects import Subject
 from tests.support.rawclient import Answer, ClosedError, RawClient
 
@@ -101,6 +102,10 @@ class Probe:
                 data = self._client.read_exactly(1) + self._client._buffer
                 self._seen.got += data
                 return "raw" if not data.startswith(b"HTTP/1.1 4") else data[9:12].decode()
+            case Record():
+                record = self._client.read_exactly(5)
+                self._seen.got += record + self._client.read_exactly(int.from_bytes(record[3:]))
+                return ""
             case H2():
                 return self._ask(step)
             case Anew() | Become():
@@ -120,6 +125,8 @@ class Probe:
         self._seen.got += head.encode("latin-1") + b"\r\n\r\n" + answer.body
         if answer.header("content-encoding") == "gzip":
             self._seen.got += gzip.decompress(answer.body)
+        if answer.header("content-encoding") == "deflate, gzip":
+            self._seen.got += zlib.decompress(gzip.decompress(answer.body))
         return answer
 
     def _ask(self, step: H2) -> str:

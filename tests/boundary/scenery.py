@@ -12,10 +12,16 @@ PUBLIC = {
     "h2.example": "11.0.0.14",
     "free.example": "11.0.0.15",
     "sub.wild.example": "11.0.0.16",
+    "tunnel.example": "11.0.0.18",
+    "h2up.example": "11.0.0.19",
     "wrong-name.example": "11.0.0.20",
     "expired.example": "11.0.0.21",
     "self-signed.example": "11.0.0.22",
     "plain-text.example": "11.0.0.23",
+    "chained.example": "11.0.0.24",
+    "name-nul.example": "11.0.0.25",
+    "constrained.example": "11.0.0.26",
+    "client-cert.example": "11.0.0.27",
 }
 # Whatever else is asked for is the attacker's, and leads there.
 ATTACKER = "11.0.0.66"
@@ -62,10 +68,11 @@ NOWHERE = "nowhere.vet.example"  # no such name
 # `/`, `+`, `=` and the like: each encoding of the canary is another text.
 CANARY = "canary/+Zx9~k8J7h6G5f4D3s2A1="
 OTHER_CANARY = "canary/+other~Qw8e7R6t5Y4u3I="
-SECRETS = {"good.example": CANARY, "h2.example": CANARY, "other.example": OTHER_CANARY}
+SECRETS = {"good.example": CANARY, "h2.example": CANARY, "h2up.example": CANARY, "other.example": OTHER_CANARY}
 OWN = "a-key-of-somebody-else-0123456789"
 
 RESOLVER = "11.0.0.53"
+SEARCH = "search.example"  # the search list of the proxy's host: names below it are the attacker's
 SHARED = "10.200.0.1:8899"  # where a proxy listens that several sandboxes share
 OPEN_PORTS = (22, 25, 53, 80, 443, 853, 3128, 5353, 5432, 6379, 8080, 8443, 9418)
 

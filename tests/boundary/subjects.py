@@ -20,8 +20,26 @@ from tests.support.outgate import clean_environment
 START = 30.0
 _PAUSE = 0.02
 _LOADED = b"Loading script"
-HOSTS = ("good.example", "plain.example", "paths.example", "other.example", "h2.example", "free.example")
-BAD_PEERS = ("wrong-name.example", "expired.example", "self-signed.example", "plain-text.example")
+HOSTS = (
+    "good.example",
+    "plain.example",
+    "paths.example",
+    "other.example",
+    "h2.example",
+    "h2up.example",
+    "free.example",
+    "tunnel.example",
+)
+BAD_PEERS = (
+    "wrong-name.example",
+    "expired.example",
+    "self-signed.example",
+    "plain-text.example",
+    "chained.example",
+    "name-nul.example",
+    "constrained.example",
+    "client-cert.example",
+)
 SUFFIXES = (".wild.example", ".vet.example")
 PATHS = {"paths.example": "/public/"}
 POLICY = """
@@ -32,16 +50,17 @@ allow:
   - {id: plain, why: w, hosts: [plain.example], access: any, schemes: [http, https]}
   - {id: paths, why: w, hosts: [paths.example], access: any, paths: ["/public/**"]}
   - {id: other, why: w, hosts: [other.example], access: any, credential: other}
-  - {id: h2, why: w, hosts: [h2.example], access: any, http2: true, credential: h2}
+  - {id: h2, why: w, hosts: [h2.example, h2up.example], access: any, http2: true, credential: h2}
   - {id: free, why: w, hosts: [free.example], access: any}
   - {id: wild, why: w, hosts: ["*.wild.example"], access: any}
   - {id: vetted, why: w, hosts: ["*.vet.example"], access: any}
-  - {id: peers, why: w, hosts: [wrong-name.example, expired.example, self-signed.example, plain-text.example]}
+  - {id: tunnel, why: w, hosts: [tunnel.example], inspect: false}
+  - {id: peers, why: w, hosts: [PEERS]}
 credentials:
   good: {from: "env:GOOD", hosts: [good.example], inject: {bearer: true}, placeholder: GOOD}
-  h2: {from: "env:GOOD", hosts: [h2.example], inject: {bearer: true}}
+  h2: {from: "env:GOOD", hosts: [h2.example, h2up.example], inject: {bearer: true}}
   other: {from: "env:OTHER", hosts: [other.example], inject: {bearer: true}, placeholder: OTHER}
-"""
+""".replace("PEERS", ", ".join(BAD_PEERS))
 EMPTY = "version: 1\nname: main\n"
 WRITTEN = {
     "whole": POLICY,
@@ -55,10 +74,10 @@ class Subject(Protocol):
 
     `setup` is `main`; `empty`, with a policy that allows nothing; or `shared`, at `SHARED`, for several sandboxes that
     have tokens. But for `empty`, `HOSTS` may be reached with any method, those of `PATHS` below that path, `BAD_PEERS`
-    and names that end in `SUFFIXES` too, over https (and http to plain.example). `SECRETS` are injected as
-    `Authorization: Bearer`. `become` writes another policy (see `case.Become`) and returns when it was read. `fill`
-    puts values for the marks of `case.py`; `written` is all that it wrote anywhere; `shown` is what other processes
-    see of it.
+    and names that end in `SUFFIXES` too, over https (plain.example over http too; tunnel.example is not inspected).
+    `SECRETS` are injected as `Authorization: Bearer`. `become` writes another policy (see `case.Become`) and returns
+    when it was read. `fill` puts values for the marks of `case.py`; `written` is all that it wrote anywhere; `shown` is
+    what other processes see of it.
     """
 
     def __init__(self, folder: Path, setup: str, ca_file: Path) -> None: ...
@@ -95,9 +114,9 @@ class Outgate:
         self._process.start()
         if self._setup != "empty":
             mine, neighbour = self._process.env("--name", "mine"), self._process.env("--name", "neighbour")
-            token = mine["HTTPS_PROXY"].removeprefix("http://").rpartition("@")[0]
             self._fakes = {
-                "{token}": "Basic " + base64.b64encode(token.encode()).decode(),
+                "{token}": _basic(mine),
+                "{token:neighbour}": _basic(neighbour),
                 "{fake:GOOD:neighbour}": neighbour["GOOD"],
             }
             # Without a token the sandbox of a loopback listener has the fakes that `outgate env` gives without a name.
@@ -177,7 +196,12 @@ class Stock:
 
     def fill(self, text: str) -> str:
         # It knows no tokens and no fakes: what a sandbox sends in their place is some other text.
-        fakes = {"{token}": "Basic eDp5", "{fake:GOOD}": "fake-of-good", "{fake:OTHER}": "fake-of-other"}
+        fakes = {
+            "{token}": "Basic eDp5",
+            "{token:neighbour}": "Basic eDp6",
+            "{fake:GOOD}": "fake-of-good",
+            "{fake:OTHER}": "fake-of-other",
+        }
         return _fill(text, fakes | {"{fake:GOOD:neighbour}": "fake-of-the-neighbour"}, self.address)
 
     def written(self) -> bytes:
@@ -232,6 +256,12 @@ SUBJECTS: dict[str, Callable[[Path, str, Path], Subject]] = {
     "stock": Stock,
     "stock-lazy": StockLazy,
 }
+
+
+def _basic(variables: dict[str, str]) -> str:
+    """The value of Proxy-Authorization that clients make of the proxy's address in these variables."""
+    token = variables["HTTPS_PROXY"].removeprefix("http://").rpartition("@")[0]
+    return "Basic " + base64.b64encode(token.encode()).decode()
 
 
 def _fill(text: str, fakes: dict[str, str], address: tuple[str, int]) -> str:

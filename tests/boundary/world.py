@@ -14,12 +14,15 @@ import subprocess
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from tests.boundary.scenery import ATTACKER, NOWHERE, OPEN_PORTS, PUBLIC, RESOLVER, SILENT, VETTED
+from tests.boundary import world_h2
+from tests.boundary.certificates import Chains
+from tests.boundary.scenery import ATTACKER, NOWHERE, OPEN_PORTS, PUBLIC, RESOLVER, SEARCH, SILENT, VETTED
 from tests.support.pki import Authority
 
 _FENCE = ("192.0.2.99", 9)
@@ -63,6 +66,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder, "the world's CA")
+        self._chains = Chains(folder, self.authority.ca_file)
         (folder / "stranger").mkdir()
         self._stranger = Authority(folder / "stranger", "a CA that nobody trusts")
         self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
@@ -85,7 +89,7 @@ class World:
             subprocess.run(command.split(), check=True)
         # One second for a silent name, so that a case for it is quick.
         files = {
-            "resolv.conf": f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n",
+            "resolv.conf": f"nameserver {RESOLVER}\nsearch {SEARCH}\noptions timeout:1 attempts:1\n",
             "hosts": "127.0.0.1 localhost\n::1 localhost\n",
             "nsswitch.conf": "hosts: files dns\n",
         }
@@ -181,7 +185,10 @@ class World:
             address = arrival.at.rpartition(":")[0]
             if first == b"\x16" and address != PUBLIC["plain-text.example"]:
                 connection = self._tls(connection, arrival, address)
-            Server(connection, arrival).run()
+            if isinstance(connection, ssl.SSLSocket) and connection.selected_alpn_protocol() == "h2":
+                world_h2.serve(connection, lambda *given: arrival.requests.append(Request(*given)))
+            else:
+                Server(connection, arrival).run()
         except (OSError, EOFError, ValueError):
             pass
         finally:
@@ -210,8 +217,10 @@ class World:
                 signer = self._stranger if address == PUBLIC["self-signed.example"] else self.authority
                 shown = "elsewhere.example" if address == PUBLIC["wrong-name.example"] else name
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(self._leaf(signer, shown, address == PUBLIC["expired.example"]))
-                context.set_alpn_protocols(["http/1.1"])
+                host = next((host for host, its in PUBLIC.items() if its == address), "")
+                odd = self._chains.leaf(host)
+                context.load_cert_chain(odd or self._leaf(signer, shown, address == PUBLIC["expired.example"]))
+                context.set_alpn_protocols(["h2"] if host == "h2up.example" else ["http/1.1"])
                 self._contexts[address, name] = context
             return self._contexts[address, name]
 
@@ -304,6 +313,22 @@ def _reply(body: bytes, more: bytes = b"", status: bytes = b"200 OK") -> bytes:
     return b"HTTP/1.1 %b\r\nX-World: yes\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), more, body)
 
 
+def _named_gzip(name: bytes, body: bytes) -> bytes:
+    """A gzip member whose head names a file (RFC 1952 section 2.3)."""
+    plain = gzip.compress(body, mtime=0)
+    return plain[:3] + b"\x08" + plain[4:10] + name + b"\0" + plain[10:]
+
+
+_ACCEPT = b"ICX+Yqv66kxgM0FcWaLWlFLwTAI="  # of a key of sixteen zero bytes (RFC 6455 section 4.2.2)
+
+
+def _websocket(accept: bytes, more: bytes = b"", protocol: bytes = b"websocket") -> bytes:
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nX-World: yes\r\nConnection: Upgrade\r\n"
+        b"Upgrade: %b\r\nSec-WebSocket-Accept: %b\r\n%b\r\nworld: switched\r\n" % (protocol, accept, more)
+    )
+
+
 def _chunked(*parts: bytes, trailer: bytes = b"") -> list[bytes]:
     head = b"HTTP/1.1 200 OK\r\nX-World: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
     return [head, *(b"%x\r\n%b\r\n" % (len(part), part) for part in parts), b"0\r\n" + trailer + b"\r\n"]
@@ -319,6 +344,15 @@ ANSWERS: dict[str, Callable[[str], list[bytes]]] = {
     "/echo-percent": lambda key: [_reply(urllib.parse.quote(key, safe="").encode())],
     "/echo-json": lambda key: [_reply(b'{"key": "' + key.replace("/", "\\/").encode() + b'"}')],
     "/echo-gzip": lambda key: [_reply(gzip.compress(key.encode()), b"Content-Encoding: gzip\r\n")],
+    "/echo-gzip-name": lambda key: [_reply(_named_gzip(key.encode(), b"ok"), b"Content-Encoding: gzip\r\n")],
+    "/echo-codings": lambda key: [
+        _reply(gzip.compress(zlib.compress(key.encode())), b"Content-Encoding: deflate, gzip\r\n")
+    ],
+    "/ws-other-key": lambda _: [_websocket(b"AAAA")],
+    "/ws-two-keys": lambda _: [_websocket(_ACCEPT, b"Sec-WebSocket-Accept: AAAA\r\n")],
+    "/ws-list": lambda _: [_websocket(_ACCEPT, protocol=b"websocket, h2c")],
+    "/ws-two": lambda _: [_websocket(_ACCEPT, b"Upgrade: h2c\r\n")],
+    "/ws-extension": lambda _: [_websocket(_ACCEPT, b"Sec-WebSocket-Extensions: permessage-deflate\r\n")],
     "/echo-split": lambda key: _chunked(*(bytes([octet]) for octet in key.encode()), b"end"),
     "/echo-slow": lambda key: _chunked(key[:9].encode(), key[9:12].encode(), key[12:].encode(), b"end"),
     "/echo-trailer": lambda key: _chunked(b"ok", trailer=b"X-Echo: " + key.encode() + b"\r\n"),

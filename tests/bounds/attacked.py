@@ -59,16 +59,18 @@ def attacked(
     instead: Mapping[str, socket.socket] | None = None,
     prepare: Callable[[], None] = lambda: None,
     policy: str = POLICY,
+    also: Mapping[str, int] | None = None,
 ) -> Iterator[World]:
     """A fresh proxy and its upstreams, so that its memory is that of one attack.
 
-    `instead` are other upstreams; `prepare` is called before the proxy starts.
+    `instead` are other upstreams, `also` ports of more; `prepare` is called before the proxy starts.
     """
     authority = Authority(folder)
     with Upstream(folder, authority=authority) as upstream, H2Upstream(folder, authority=authority) as h2_upstream:
         mapping = {f"{host}.example:443": upstream.port for host in ("good", "free", "pinned")}
         mapping["h2.example:443"] = h2_upstream.port
         mapping |= {name: sock.getsockname()[1] for name, sock in (instead or {}).items()}
+        mapping |= also or {}
         prepare()
         (folder / "proxy").mkdir(exist_ok=True)
         proxy = Faulty(

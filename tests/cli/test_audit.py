@@ -4,11 +4,13 @@ import csv
 import gzip
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.audit.export.parquet import SCHEMA
 from proxy.audit.key import load, public_hex
 from tests.audit.logs import Logs, full_log
 from tests.review.events import event, lines, refused
@@ -145,6 +147,41 @@ def test_export_reads_the_log_of_the_state_folder_and_writes_a_file_that_is_whol
     assert Path("out.jsonl").stat().st_mode & 0o777 == 0o600
     assert outgate("audit", "export", "--state", "state", "--format", "csv", "--output", "no/where").code == 2
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_export_to_parquet_has_every_field_with_its_type_in_order(outgate: Any, logs: Logs, folder: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    changed = {
+        **event("GET", "https://z.example/"),
+        "bytes_in": "many",
+        "llm": {"model": "m"},
+        "query_keys": ["a", "b"],
+    }
+    (folder / "worker-9.jsonl").write_bytes(lines(changed))
+    result = outgate("audit", "export", "--format", "parquet", "--output", "it's.parquet", "state", "worker-9.jsonl")
+    assert (result.code, result.out) == (0, ""), result.err
+    assert result.err == "warning: left out 1 values that are not of the type that their field has\n"
+    assert Path("it's.parquet").stat().st_mode & 0o777 == 0o600
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+    database = duckdb.connect()
+    rows = database.execute("SELECT seq, epoch_ms(time) > 0, injected, bytes_in FROM 'it''s.parquet'").fetchall()
+    assert [row[0] for row in rows] == [*range(1, 23), *range(1, 6), None]
+    assert {row[1:3] for row in rows} == {(True, False)}
+    assert rows[-1][3] is None
+    last = database.execute("SELECT llm->>'model', query_keys FROM 'it''s.parquet' WHERE seq IS NULL").fetchall()
+    assert last == [("m", ["a", "b"])]
+    types = dict(row[:2] for row in database.execute("DESCRIBE SELECT * FROM 'it''s.parquet'").fetchall())
+    assert list(types) == list(json.loads(SCHEMA.read_text())["properties"])
+    assert (types["port"], types["time"], types["duration_ms"]) == ("BIGINT", "TIMESTAMP WITH TIME ZONE", "DOUBLE")
+
+
+def test_parquet_needs_a_file_and_duckdb(outgate: Any, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outgate("audit", "export", "--state", "state", "--format", "parquet").code == 2
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    for output, said in (("out.parquet", "hint: pip install 'outgate[review]'"), ("no/where", "cannot write the file")):
+        result = outgate("audit", "export", "--state", "state", "--format", "parquet", "--output", output)
+        assert (result.code, said in result.err) == (2, True), result.err
+    assert not list(Path().glob("*.parquet"))
 
 
 def test_export_needs_a_form(outgate: Any, logs: Logs) -> None:

@@ -127,3 +127,22 @@ def test_what_is_not_there_is_told(outgate: Any, folder: Path, arguments: tuple[
     assert result.code == 2
     assert "error: missing" in result.err
     assert "hint: " in result.err
+
+
+@pytest.mark.parametrize("command", [("replay", "--policy", "web.yaml", "--fail-on", "any"), ("suggest",)])
+def test_what_is_no_audit_log_at_all_is_an_error(outgate: Any, folder: Path, command: tuple[str, ...]) -> None:
+    """Not good news: nothing of it was judged."""
+    (folder / "notes.txt").write_bytes(b"not\xff\x00a log\n" * 3)
+
+    result = outgate(*command, "notes.txt")
+
+    assert (result.code, result.out) == (2, "")
+    assert "error: notes.txt: no line of it is an audit event\nhint: name a state folder" in result.err
+
+
+def test_a_state_folder_has_the_logs_of_runs(outgate: Any, log: Path) -> None:
+    run = log / "runs" / "20261120T100000Z-agent" / "audit"
+    run.mkdir(parents=True)
+    (run / "worker-0.000000000009.jsonl.gz").write_bytes(gzip.compress(LOG))
+
+    assert "14 events decided again" in outgate("replay", str(log), "--policy", "web.yaml").out

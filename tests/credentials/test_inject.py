@@ -58,6 +58,13 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+KUBERNETES = "base64url.bearer.authorization.k8s.io."
+
+
+def coded(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     ("spec", "host", "pairs", "form"),
     [
@@ -120,6 +127,7 @@ def test_a_clean_request_passes_and_the_form_is_the_one_the_client_used(
         ("X-Custom", OWN),
         ("Sec-WebSocket-Protocol", "chat, superchat"),
         ("Sec-WebSocket-Protocol", "openai-insecure-api-key.outgate"),
+        ("Sec-WebSocket-Protocol", f"{KUBERNETES}{coded(FAKE)}, v4.channel.k8s.io"),
     ],
 )
 def test_nobodys_key_passes_with_every_credential(spec: CredentialSpec, pair: tuple[str, str]) -> None:
@@ -166,6 +174,18 @@ ATTACKS = [
     ([(" x-api-key ", OWN)], "x-api-key"),
     ([("api-key", OWN)], "api-key"),
     ([("Api_Key", OWN)], "api-key"),
+    ([("x.api.key", OWN)], "x-api-key"),
+    ([("X!Api~Key", OWN)], "x-api-key"),
+    ([("X%2DApi-Key", OWN)], "a header with an encoded name"),
+    *(
+        ([(name, OWN)], name.lower())
+        for name in (
+            *("apikey", "X-Token", "Token", "X-Auth-Key", "Ocp-Apim-Subscription-Key", "deploy-token", "X-Auth"),
+            *("X-Serverless-Authorization", "X-Vault-Token", "X-Functions-Key"),
+        )
+    ),
+    ([("Sec-WebSocket-Protocol", f"v4.channel.k8s.io, {KUBERNETES}{coded(OWN)}")], "sec-websocket-protocol"),
+    ([("sec.websocket.protocol", f"{KUBERNETES.upper()}{coded(OWN)}")], "sec-websocket-protocol"),
     ([("x-goog-api-key", OWN)], "x-goog-api-key"),
     ([("private-token", OWN)], "private-token"),
     ([("job-token", OWN)], "job-token"),
@@ -226,7 +246,16 @@ def test_with_replace_the_form_is_still_the_one_the_client_used() -> None:
         (GENERIC, f"/?access_token[]={OWN}", "query access_token"),
         (GENERIC, f"/?access_token%5B0%5D={OWN}", "query access_token"),
         (GENERIC, f"/?+access.token={OWN}", "query access_token"),
-        (GENERIC, f"/?access_token%00x={OWN}", "query access_token"),
+        (GENERIC, f"/?access_token%00x={OWN}", "a query key with several readings"),
+        (GENERIC, f"/?access[token={OWN}", "a query key with several readings"),
+        (GENERIC, f"/?%u0061ccess_token={OWN}", "a query key with several readings"),
+        (GENERIC, f"/?%2561ccess_token={OWN}", "a query key with several readings"),
+        (GENERIC, f"/?[]={OWN}", "a query key with several readings"),
+        (GENERIC, f"/?[access_token]={OWN}", "query access_token"),
+        (GENERIC, f"/?%5Baccess_token%5D[]={OWN}", "query access_token"),
+        (GENERIC, f"/?%EF%BD%81ccess_token={OWN}", "query access_token"),
+        (GENERIC, f"/?access%24token={OWN}", "query access_token"),
+        (GENERIC, f"/?jwt={OWN}", "query jwt"),
         (GENERIC, f"/?access_token={FAKE}%26{OWN}", "query access_token"),
         (GENERIC, f"/?access_token={FAKE}={OWN}", "query access_token"),
         (GENERIC, f"/?api-key={OWN}", "query api_key"),
@@ -234,6 +263,12 @@ def test_with_replace_the_form_is_still_the_one_the_client_used() -> None:
         (generic(query="sig"), f"/?sig={OWN}", "query sig"),
         (generic(query="Auth-Key"), f"/?auth_key={OWN}", "query auth_key"),
         (generic("storage.googleapis.com", bearer=True), f"/?key={OWN}", "query key"),
+        (generic("storage.googleapis.com", bearer=True), f"/?$key={OWN}", "query _key"),
+        (
+            generic("storage.googleapis.com", bearer=True),
+            f"/?%24httpHeaders=X-Goog-Api-Key:{OWN}",
+            "query _httpheaders",
+        ),
     ],
 )
 def test_a_key_in_the_query_is_refused_and_never_reaches_the_upstream(

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import html
 import json
 import pickle
 import re
@@ -12,12 +13,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.credentials.scrub import Mask, Scrubber, forms_of
+from proxy.credentials.forms import forms_of
+from proxy.credentials.scrub import Mask, Scrubber
 from proxy.credentials.secret import Secret
 
 PLAIN = b"ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 SPECIAL = b'a+b/c=d~e!f"g\\h%i&j<k>*?'
 REPEATING = b"abababab"
+
+
+def json_with(secret: bytes, escaped: str, style: str) -> bytes:
+    """JSON in which some characters, besides those that must be, are escaped in this style."""
+    text = json.dumps(secret.decode())[1:-1]
+    if '"' in escaped:
+        text = text.replace('\\"', '"')
+    return "".join(style % ord(char) if char in escaped else char for char in text).encode()
 
 
 def masked(secret: bytes, data: bytes) -> bytes:
@@ -42,6 +52,20 @@ def masked(secret: bytes, data: bytes) -> bytes:
         lambda s: b"".join(b"%%%02x" % byte for byte in s),
         lambda s: json.dumps(s.decode())[1:-1].encode(),
         lambda s: json.dumps(s.decode())[1:-1].replace("/", "\\/").encode(),
+        lambda s: "".join(f"\\u{byte:04x}" for byte in s).encode(),
+        lambda s: "".join(f"\\u{byte:04X}" for byte in s).encode(),
+        lambda s: b"".join(b"&#%d;" % byte for byte in s),
+        lambda s: b"".join(b"&#x%x;" % byte for byte in s),
+        lambda s: json_with(s, "<>&", "\\u%04x"),  # Go
+        lambda s: json_with(s, "<>&'\"+`", "\\u%04X"),  # .NET
+        lambda s: json_with(s, "<>&='", "\\u%04x"),  # Gson
+        lambda s: json_with(s, "<>/", "\\u%04X"),  # serialize-javascript
+        lambda s: html.escape(s.decode()).encode(),
+        lambda s: html.escape(s.decode(), quote=False).encode(),
+        lambda s: html.escape(s.decode()).replace("&#x27;", "&#39;").replace("&quot;", "&#34;").encode(),  # Jinja
+        lambda s: html.escape(s.decode()).replace("&#x27;", "&#039;").encode(),  # PHP
+        lambda s: html.escape(s.decode()).replace("&#x27;", "&#39;").replace("+", "&#43;").encode(),  # Go
+        lambda s: html.escape(s.decode()).replace("+", "&#x2B;").encode(),  # .NET
     ],
 )
 def test_a_form_is_masked_whole_and_its_surroundings_are_not(secret: bytes, encode: object) -> None:

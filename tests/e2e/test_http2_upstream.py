@@ -1,6 +1,7 @@
 """HTTP/2 to the upstream: what waits for it can be cancelled, and what it finishes reaches the client."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from h2.errors import ErrorCodes
@@ -137,3 +138,23 @@ def test_an_upstream_may_answer_and_want_no_more_of_the_request(outgate: Outgate
     assert client.wait(upload).ended
     events = outgate.wait_for_events(lambda found: len(found) == 3)
     assert {event["status"]: event["end"] for event in events} == {200: "complete", 413: "complete"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [H2Answer(parts=()), H2Answer(parts=(b"ok",), trailers=(("content-length", "2"),))],
+    ids=["head", "trailers"],
+)
+def test_an_answer_of_another_length_than_it_says_is_not_whole(
+    outgate: Outgate, h2_upstream: H2Upstream, answer: H2Answer
+) -> None:
+    h2_upstream.answers["/other"] = replace(answer, headers=(("content-length", "10"),))
+    h2_upstream.answers["/unchanged"] = H2Answer(304, (("content-length", "10"),), parts=())
+    client = Client(outgate, "good.example")
+    reply = client.ask(fields("/other"))
+    assert reply.closed or reply.status == 502
+    assert client.ask(fields("/unchanged")).status == 304
+    assert client.ask(fields("/unchanged", method="HEAD")).ended
+    other, *unchanged = outgate.wait_for_events(lambda found: len(found) == 3)
+    assert (other["end"], other["reason"]) in {("upstream_closed", "allowed"), ("refused", "upstream_unreachable")}
+    assert [event["end"] for event in unchanged] == ["complete", "complete"]

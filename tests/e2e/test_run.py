@@ -1,113 +1,17 @@
 """`outgate run`: a real command in a real sandbox, behind a real proxy, in front of an upstream that records."""
 
-import contextlib
 import json
-import os
-import select
-import signal
 import subprocess
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import StartOutgate
 from tests.sandbox.box import why_not
-from tests.support.outgate import OUTGATE, clean_environment
 from tests.support.pki import Authority
+from tests.support.running import PATIENCE, POLICY, SECRET, Place
 from tests.support.upstream import Upstream
-
-SECRET = "sk-real-0123456789abcdef"
-POLICY = """\
-version: 1
-name: agent
-allow:
-  - id: model
-    why: the model
-    hosts: [api.example.com]
-    methods: [GET, POST]
-    credential: key
-credentials:
-  key:
-    from: env:REAL_KEY
-    hosts: [api.example.com]
-    inject: {bearer: true}
-    placeholder: API_KEY
-"""
-PATIENCE = 30.0
-
-
-@dataclass
-class Place:
-    """A project folder with a policy in it, a home folder and a state folder."""
-
-    folder: Path
-    upstream: Upstream
-    authority: Authority
-    environ: Mapping[str, str] = field(default_factory=lambda: {"REAL_KEY": SECRET})
-
-    def __post_init__(self) -> None:
-        self.project.mkdir()
-        self.home.mkdir()
-        (self.project / "policies").mkdir()
-        self.policy.write_text(POLICY)
-
-    @property
-    def project(self) -> Path:
-        return self.folder / "a project"
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state"
-
-    @property
-    def policy(self) -> Path:
-        return self.project / "policies" / "agent.yaml"
-
-    def command(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
-        mapping = f"api.example.com:443:127.0.0.1:{self.upstream.port}"
-        given = ("--policy", str(self.policy), "--state", str(self.state), "--connect-to", mapping)
-        given = (*given, "--upstream-ca", str(self.authority.ca_file))
-        return [str(OUTGATE), "run", *(options if "--via" in options else (*given, *options)), "--", *command]
-
-    def environment(self) -> dict[str, str]:
-        return clean_environment(self.home, self.environ)
-
-    def start(self, *command: str, options: tuple[str, ...] = (), **given: Any) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self.command(*command, options=options),
-            env=self.environment(),
-            cwd=self.project,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            **{"stdin": subprocess.DEVNULL, **given},
-        )
-
-    def run(self, *command: str, options: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        process = self.start(*command, options=options)
-        out, err = process.communicate(timeout=PATIENCE * 2)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def shell(self, script: str, options: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        return self.run("sh", "-c", textwrap.dedent(script), options=options)
-
-    def python(self, script: str, options: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        return self.run("python3", "-I", "-c", textwrap.dedent(script), options=options)
-
-    def events(self) -> list[dict[str, Any]]:
-        files = sorted(self.state.glob("runs/*/audit/worker-*.jsonl"))
-        found = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return [event for event in found if event["host"] != "outgate.internal"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -119,29 +23,6 @@ def _possible() -> None:
 @pytest.fixture
 def place(tmp_path: Path, upstream: Upstream, authority: Authority) -> Place:
     return Place(tmp_path, upstream, authority)
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-
-
-def processes_of(place: Place) -> list[str]:
-    """The command lines of what runs with this test's folder in its command line or environment."""
-    mark = os.fsencode(place.folder)
-    found = []
-    for each in Path("/proc").iterdir():
-        if not each.name.isdigit() or int(each.name) == os.getpid():
-            continue
-        try:
-            words, environ = (each / "cmdline").read_bytes(), (each / "environ").read_bytes()
-        except OSError:
-            continue
-        if mark in words or mark in environ:
-            found.append(words.replace(b"\0", b" ").decode(errors="replace"))
-    return found
 
 
 # --- the main job ---
@@ -290,125 +171,6 @@ def test_a_sandbox_in_a_sandbox_is_refused(place: Place) -> None:
     assert "already" in done.stderr
 
 
-# --- endings ---
-
-
-def test_what_the_command_leaves_behind_ends_with_it(place: Place) -> None:
-    done = place.shell("(setsid sleep 1000 >/dev/null 2>&1 & ); (sleep 1001 >/dev/null 2>&1 &) ; exit 3")
-    assert done.returncode == 3
-    until(lambda: not processes_of(place), "processes were left")
-
-
-def test_a_signal_reaches_the_command_which_may_end_in_its_own_time(place: Place) -> None:
-    process = place.start("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=PATIENCE)
-    assert (out, process.returncode) == ("bye\n", 5)
-    until(lambda: not processes_of(place), "processes were left")
-
-
-def test_nothing_outlives_a_launcher_that_is_killed(place: Place) -> None:
-    process = place.start("sh", "-c", "echo ready; sleep 1000")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    assert len(processes_of(place)) > 2
-    process.kill()
-    process.communicate(timeout=PATIENCE)
-    until(lambda: not processes_of(place), f"processes were left: {processes_of(place)}")
-
-
-def test_a_signal_while_it_starts_leaves_nothing(place: Place) -> None:
-    process = place.start("sleep", "1000")
-    until(lambda: bool(list(place.state.glob("runs/*"))) or process.poll() is not None, "it did not begin")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode in {143, -signal.SIGTERM}  # before or after it had prepared for signals
-    until(lambda: not processes_of(place), "processes were left")
-
-
-# --- a terminal ---
-
-
-@pytest.fixture
-def terminal(place: Place) -> Iterator["Terminal"]:
-    opened = Terminal(place)
-    yield opened
-    opened.close()
-
-
-class Terminal:
-    """A run on a terminal of its own."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._process: subprocess.Popen[bytes] | None = None
-        self.seen = ""
-
-    def start(self, *command: str) -> None:
-        self._fd, theirs = os.openpty()
-        self._process = subprocess.Popen(
-            ["setsid", "--ctty", *self._place.command(*command)],
-            env=self._place.environment(),
-            cwd=self._place.project,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        os.close(theirs)
-
-    def expect(self, text: str, times: int = 1) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.seen.count(text) < times:
-            left = deadline - time.monotonic()
-            assert left > 0, self.seen
-            if select.select([self._fd], [], [], left)[0]:
-                self.seen += os.read(self._fd, 65536).decode(errors="replace")
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
-
-    def status(self) -> int:
-        """Read until it ends; its exit status."""
-        assert self._process is not None
-        with contextlib.suppress(OSError):  # the terminal is closed
-            while data := os.read(self._fd, 65536):
-                self.seen += data.decode(errors="replace")
-        return self._process.wait(PATIENCE)
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(PATIENCE)
-            os.close(self._fd)
-
-
-def test_ctrl_c_reaches_the_command_once_and_it_decides(terminal: Terminal) -> None:
-    terminal.start(
-        "sh", "-c", "trap 'echo got-$((n=n+1))' INT; echo ready; while [ \"$n\" != 2 ]; do sleep 0.05; done; exit 9"
-    )
-    terminal.expect("ready")
-    terminal.type("\x03")
-    terminal.expect("got-1")
-    terminal.type("\x03")
-    assert terminal.status() == 9
-    assert "got-2" in terminal.seen
-    assert "got-3" not in terminal.seen
-
-
-def test_a_shell_has_a_terminal_with_job_control(terminal: Terminal) -> None:
-    terminal.start("bash", "--norc", "-i")
-    terminal.expect("#" if os.geteuid() == 0 else "$")
-    terminal.type("sh -c 'echo on; exec sleep 1000'\n")
-    terminal.expect("on\r\n")
-    terminal.type("\x1a")
-    terminal.expect("Stopped")
-    terminal.type("kill %1; exit 4\n")
-    assert terminal.status() == 4
-    assert "no job control" not in terminal.seen
-
-
 # --- other ways to run ---
 
 
@@ -443,9 +205,7 @@ def test_by_way_of_a_proxy_that_runs(place: Place, start_outgate: StartOutgate) 
 def test_a_name_is_for_one_sandbox_at_a_time(place: Place, start_outgate: StartOutgate) -> None:
     outgate = start_outgate(POLICY, environ={"REAL_KEY": SECRET})
     options = ("--via", str(outgate.state), "--name", "guest")
-    first = place.start("sh", "-c", "echo ready; sleep 1000", options=options)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "ready\n"
+    first = place.ready("sh", "-c", "echo ready; sleep 1000", options=options)
     second = place.run("true", options=options)
     assert second.returncode == 2
     assert "--name" in second.stderr
@@ -456,12 +216,9 @@ def test_a_name_is_for_one_sandbox_at_a_time(place: Place, start_outgate: StartO
 def test_two_runs_at_once_do_not_meet(place: Place) -> None:
     script = "echo ready; read line; curl -sS http://outgate.internal/"
     runs = {
-        name: place.start("sh", "-c", script, options=("--name", name), stdin=subprocess.PIPE)
+        name: place.ready("sh", "-c", script, options=("--name", name), stdin=subprocess.PIPE)
         for name in ("one", "two")
     }
-    for process in runs.values():
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
     for name, process in runs.items():
         out, err = process.communicate("go\n", timeout=PATIENCE)
         assert json.loads(out)["sandbox"] == name, err

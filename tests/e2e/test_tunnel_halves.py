@@ -1,4 +1,4 @@
-"""A tunnel that a rule opens: each side may say that it has said all, and still hear the other."""
+"""A tunnel that a rule opens: each side may say that it has said all, and still hear the other; names are judged."""
 
 import socket
 import threading
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.boundary.cases.escapes import hello
 from tests.support.outgate import Outgate
 
 POLICY = """
@@ -93,3 +94,31 @@ def test_a_reset_ends_both_halves(outgate: Outgate, peer: Peer) -> None:
         far.close()
         assert client.closed()
     assert outgate.wait_for_events(lambda found: len(found) == 1)[0]["end"] == "upstream_closed"
+
+
+def test_a_server_name_behind_plain_text_is_judged(outgate: Outgate, peer: Peer) -> None:
+    """As databases and mail servers do it; what is routed by that name is somebody else's."""
+    ask_for_tls = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL's
+    with outgate.client() as client:
+        assert client.connect("pinned.example:443").status == 200
+        with peer.accept() as server:
+            client.send(ask_for_tls)
+            assert server.recv(100) == ask_for_tls
+            server.sendall(b"S")
+            assert client.read_exactly(1) == b"S"
+            client.send(hello("evil.example"))
+            assert client.closed()
+            assert server.recv(100) == b""
+    (event,) = outgate.wait_for_events(lambda found: len(found) == 1)
+    assert (event["verdict"], event["reason"], event["end"]) == ("deny", "authority_mismatch", "refused")
+
+
+def test_the_right_server_name_behind_plain_text_passes(outgate: Outgate, peer: Peer) -> None:
+    with outgate.client() as client:
+        assert client.connect("pinned.example:443").status == 200
+        with peer.accept() as server:
+            sent, data = b"STARTTLS\r\n" + hello("pinned.example"), b""
+            client.send(sent)
+            while len(data) < len(sent):
+                data += server.recv(65536)
+            assert data == sent

@@ -13,6 +13,7 @@ from addons.record import Record
 from addons.requests import Requests
 from addons.responses import Responses
 from addons.tls import Tls
+from proxy import gate
 from proxy.answer import BodyFilter
 from proxy.audit.sink import AuditSink, AuditUnavailable
 from proxy.dial import Dialer
@@ -119,7 +120,7 @@ PARTS = [
     (Gate, "connect"),
     (Gate, "server_name"),
     (Gate, "upstream_head"),
-    (Gate, "_check_credentials"),
+    (gate, "check_credentials"),
     (AuditSink, "begin"),
     (Dialer, "open"),
     (stream, "check_upstream"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from h2.connection import H2Connection
+from h2.frame_buffer import FrameBuffer
 from mitmproxy.net.http import validate
 from mitmproxy.proxy import layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tls
@@ -36,6 +37,11 @@ MIRRORED: dict[Any, str] = {
     _http2.Http2Client: "a113056f7d2beb2f",
     _http_h2.BufferedH2Connection: "f983b7220f47b60a",
     H2Connection._receive_goaway_frame: "de018f94938e1001",
+    H2Connection.receive_data: "23c10edc87abe72d",
+    H2Connection._receive_frame: "39b2e16b4fd74ed0",
+    H2Connection._receive_settings_frame: "21f3689834db2a6a",
+    H2Connection._prepare_for_sending: "6be16b5970454a30",
+    FrameBuffer: "22fe5e16e85fce46",
     tls.TLSLayer: "c52e04ed2c416749",
     tls.ClientTLSLayer: "b76248ba39a93ae9",
     tls.ServerTLSLayer: "8666fc7667d70e23",

@@ -17,9 +17,10 @@ from proxy.answer import coding_of, returned
 from proxy.audit.sanitise import sanitise
 from proxy.config.load import load_policy
 from proxy.credentials.decode import FREE_OUTPUT, MAX_RATIO, DecodeError, decoder_for
+from proxy.credentials.forms import forms_of
 from proxy.credentials.inject import check_client, find_misplaced, inject
 from proxy.credentials.placeholder import placeholder
-from proxy.credentials.scrub import Mask, Scrubber, forms_of
+from proxy.credentials.scrub import Mask, Scrubber
 from proxy.credentials.secret import Secret
 from proxy.credentials.slots import clear_slots, read_slots, slots_of
 from proxy.credentials.sources import parse_source
@@ -31,7 +32,7 @@ from proxy.identity import BadToken, parse_proxy_authorization, verify
 from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import Authority, HostPattern, MalformedHost, parse_authority, parse_host
 from proxy.policy.path import AmbiguousPath, parse_pattern, read_path
-from proxy.policy.request import query_denied, query_matches, read_query
+from proxy.policy.query import Query, read_query
 
 HOST = parse_host("good.example")
 TUNNEL = Authority(HOST, 443)
@@ -92,8 +93,9 @@ def query(data: bytes) -> None:
     raw = data.decode("latin-1")
     read_query(raw, "&;")
     wanted = (("state", "open"),)
-    if query_matches(raw, wanted):
-        assert query_denied(raw, wanted), "what an allow rule takes for the pair, a deny rule must too"
+    asked = Query(raw)
+    if asked.matches(wanted):
+        assert asked.denied(wanted), "what an allow rule takes for the pair, a deny rule must too"
 
 
 def head(data: bytes) -> None:

@@ -42,6 +42,7 @@ credentials:
 SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\r?\n[\w+/=]{32}|sk-ant-api03-[\w-]{80}|\bindex-url *=|:_authToken="
 )
+LISTENS = re.compile(rb"^outgate listens on .*\n", re.MULTILINE)
 # Public: the key of tornado's own tests is in every tornado wheel.
 KNOWN = re.compile(r"/tornado/test/test\.key$")
 URL = "https://api.anthropic.com/v1/messages"
@@ -76,18 +77,18 @@ def contents(image: Image, base_kb: int) -> None:
     expect(added <= LIMIT_MB, f"adds {added} MiB to a base of {base_kb // 1024} MiB", f"more than {LIMIT_MB} MiB")
 
 
-def first_line(process: "subprocess.Popen[bytes]") -> str:
-    """The first output line of a process, or all that it printed if it ended before."""
+def listening_line(process: "subprocess.Popen[bytes]") -> str:
+    """The line that says where the proxy listens, or all that it printed if it ended before."""
     assert process.stdout is not None
     seen, deadline = b"", time.monotonic() + PATIENCE
-    while b"\n" not in seen:
+    while not (found := LISTENS.search(seen)):
         if not select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise CheckError(f"no line within {PATIENCE:.0f} s; so far: {seen!r}")
+            raise CheckError(f"it does not say that it listens within {PATIENCE:.0f} s; so far: {seen!r}")
         chunk = os.read(process.stdout.fileno(), 65536)
         if not chunk:
-            break
+            return seen.decode()
         seen += chunk
-    return seen.decode()
+    return found[0].decode()
 
 
 def curl(proxy: str, ca: Path, url: str, *options: str) -> tuple[str, str]:
@@ -116,7 +117,7 @@ def serving(image: Image, state: Path, upstream: Upstream) -> None:
     secret = {"ANTHROPIC_API_KEY": REAL_KEY}
     process = image.start(command, secret, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        line = first_line(process)
+        line = listening_line(process)
         expect("8899" in line and "image-test" in line, "says where it accepts connections and for which policy", line)
         done = image.run(health, beside=process)
         expect(done.returncode == 0, "the health check passes", done.stderr)

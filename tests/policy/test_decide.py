@@ -57,6 +57,27 @@ def test_the_zero_values_deny() -> None:
     assert decide(Policy(), request_of("GET https://a.example/"), TODAY).reason is Reason.HOST_NOT_ALLOWED
 
 
+def test_a_query_cannot_name_what_never_passes() -> None:
+    free = policy_of([Rule(id="a", where="x:1", hosts=(HostPattern("a.example"),), methods=None)], [])
+    assert decide(free, request_of("POST https://a.example/?_method=PUT"), TODAY).allowed
+    assert decide(free, request_of("POST https://a.example/?_method=trace"), TODAY).reason is Reason.METHOD_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("credentials", "allowed"), [((None, None), True), (("c", "c"), True), (("c", None), False), (("c", "d"), False)]
+)
+def test_methods_that_a_query_names_may_be_allowed_by_several_rules_in_the_same_way(
+    credentials: tuple[str | None, str | None], allowed: bool
+) -> None:
+    rules = [
+        Rule(id=method, where="x:1", hosts=(HostPattern("a.example"),), methods=frozenset({method}), credential=name)
+        for method, name in zip(("GET", "POST"), credentials, strict=True)
+    ]
+    decision = decide(policy_of(rules, []), request_of("GET https://a.example/?_method=POST"), TODAY)
+    assert decision.allowed is allowed
+    assert decision.reason is (Reason.ALLOWED if allowed else Reason.METHOD_NOT_ALLOWED)
+
+
 # --- what holds for every policy ---
 
 HOSTS = ["a.example", "b.a.example", "other.test"]

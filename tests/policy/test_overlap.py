@@ -82,7 +82,7 @@ def matching(rule: Rule) -> set[int]:
     return {
         number
         for number, (request, reading) in enumerate(zip(UNIVERSE, READINGS, strict=True))
-        if rule.speaks_of(request.host) and _stage(rule, request, reading, TODAY) is _Stage.MATCH
+        if rule.speaks_of(request.host) and _stage(rule, request, request.method, reading, TODAY) is _Stage.MATCH
     }
 
 

@@ -68,3 +68,23 @@ def test_pattern(pattern: str, path: str, matches: bool) -> None:
 def test_a_pattern_that_could_mislead_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_pattern(text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/admin%3Fx", "/admin%3fx/y", "/admin%23", "/%25u0061dmin", "/public/%25u002e%25u002e/secret"),
+        *("/public/..%C2%A5secret", "/public/..%E2%82%A9secret", "/public/..%E2%88%95secret", "/x%E2%81%84y"),
+        *("/x%E2%88%96y", "/x%EF%BC%9Fy", "/x%EF%BC%83y", "/x%C2%85y"),
+    ],
+)
+def test_what_another_decoding_would_split_has_no_reading(path: str) -> None:
+    for keep in (False, True):
+        with pytest.raises(AmbiguousPath):
+            read_path(path, keep_encoded_slash=keep)
+
+
+def test_a_deny_pattern_is_folded_once() -> None:
+    pattern = parse_pattern("/Admin/**")
+    assert pattern.blind is pattern.blind
+    assert pattern == parse_pattern("/Admin/**")

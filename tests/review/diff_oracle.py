@@ -10,8 +10,9 @@ from proxy.policy.address import Network, is_public, may_dial, within
 from proxy.policy.decide import decide, decide_connect
 from proxy.policy.host import Address, Host, HostPattern
 from proxy.policy.path import AmbiguousPath, PathPattern, folded_segment, parse_pattern, read_path
+from proxy.policy.query import Query, read_query
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request, query_denied, query_matches, read_query
+from proxy.policy.request import Request
 from proxy.policy.rules import READ_METHODS, Policy
 from proxy.review.changes import Change
 from proxy.review.delta import Kind
@@ -89,7 +90,14 @@ def _facts(one: Seen) -> tuple[object, ...]:
 
 def _moved(change: Change, old: Seen, new: Seen) -> bool:
     pairs = ((change.gained, new.reach - old.reach), (change.lost, old.reach - new.reach))
-    return all({ip for ip in SAMPLE if any(within(ip, [ip_network(t)]) for t in texts)} == ips for texts, ips in pairs)
+    return all({ip for ip in SAMPLE if any(_network_has(text, ip) for text in texts)} == ips for texts, ips in pairs)
+
+
+def _network_has(text: str, ip: Address) -> bool:
+    text, _, but = text.rstrip(")").partition(" (except ")
+    if any(within(ip, [ip_network(each)]) for each in but.split(", ") if each):
+        return False
+    return within(ip, [ip_network(text)])
 
 
 def marks_of_sides(old: Seen, new: Seen) -> set[Mark]:
@@ -185,9 +193,9 @@ def _query_in(text: str, raw: str) -> bool:
     """`k=1&l=1 (any spelling, also repeated) and m=1`: as deny rules mean the first, and as allow rules the second."""
     blind, also, exact = text.rpartition(" (any spelling, also repeated)")
     exact = exact.removeprefix(" and ")
-    if also and not query_denied(raw, tuple(read_query(blind, "&"))):
+    if also and not Query(raw).denied(tuple(read_query(blind, "&"))):
         return False
-    return exact in ("", "any") or query_matches(raw, tuple(read_query(exact, "&")))
+    return exact in ("", "any") or Query(raw).matches(tuple(read_query(exact, "&")))
 
 
 def _path_in(text: str, path: str) -> bool:
@@ -206,6 +214,9 @@ def _path_in(text: str, path: str) -> bool:
     pattern, said, denied = parse_pattern(found[1], keep_encoded_slash=True), found[2] or "", found[3]
     if denied and not all(_denies(parse_pattern(each), path) for each in denied.split(" and ")):
         return False
+    if said.endswith(" * is dots or blanks"):
+        seen = _partly(pattern, [], kept)
+        return strict is not None and pattern.matches(kept) and seen is (said == "no * is dots or blanks")
     if said.startswith("any spelling of "):
         return strict is not None and _partly(pattern, said.removeprefix("any spelling of ").split(", "), strict)
     slashes = said.removeprefix("any spelling").removeprefix(", ")

@@ -239,3 +239,18 @@ def test_a_rule_more_changes_nothing_else(tmp_path: Path) -> None:
         rules_in(policy.deny),
         policy.rules,
     )
+
+
+def test_it_says_what_a_rule_for_one_request_leaves_open(tmp_path: Path) -> None:
+    policy = load(tmp_path, "allow:\n  - {id: q, why: w, hosts: [q.example], paths: [/i], query: {state: open}}\n")
+
+    other, twice = (
+        change_of(policy, asked_of(line))
+        for line in ("GET https://new.example/", "GET https://q.example/i?state=open&state=open")
+    )
+
+    assert isinstance(other, Change)
+    assert isinstance(twice, Change)
+    assert [note for note in other.notes if "outgate suggest" in note]
+    assert [note for note in twice.notes if "takes any `state`" in note]
+    assert not [note for note in twice.notes if "outgate suggest" in note]

@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import os
+import resource
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -142,6 +144,48 @@ def test_folders_rotated_files_and_gzip_are_read_each_file_once(tmp_path: Path) 
         assert len(list(log)) == 4
         assert len(log.files) == 3
         assert log.skipped == 0
+
+
+def test_a_state_folder_is_read_with_its_runs(tmp_path: Path) -> None:
+    """As `outgate serve` and `outgate run` leave them: one that is written, one that was closed, one compressed."""
+    closed = {"worker-0.jsonl": GOOD, "worker-0.000000000003.jsonl": GOOD, "worker-0.000000000001.jsonl.gz": GOOD * 2}
+    for folder, files in (
+        ("audit", {"worker-0.jsonl": GOOD}),
+        ("runs/20261120T100000Z-a/audit", closed),
+        ("runs/20261121T100000Z-b/audit", {"worker-0.jsonl": GOOD, "policy.jsonl": b""}),
+        ("runs/20261122T100000Z-c/audit", {}),
+        ("homes/a/audit", {"worker-0.jsonl": GOOD}),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for name, data in files.items():
+            (tmp_path / folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    log = Log([str(tmp_path)])
+    assert len(list(log)) == 6
+    assert [str(Path(file).relative_to(tmp_path)) for file in log.files] == [
+        "audit/worker-0.jsonl",
+        "runs/20261120T100000Z-a/audit/worker-0.000000000001.jsonl.gz",
+        "runs/20261120T100000Z-a/audit/worker-0.000000000003.jsonl",
+        "runs/20261120T100000Z-a/audit/worker-0.jsonl",
+        "runs/20261121T100000Z-b/audit/policy.jsonl",
+        "runs/20261121T100000Z-b/audit/worker-0.jsonl",
+    ]
+    assert (log.skipped, len(list(Log([str(tmp_path / "runs/20261120T100000Z-a")])))) == (0, 4)
+    assert len(list(Log([str(tmp_path), str(tmp_path / "audit"), str(tmp_path / "runs/20261121T100000Z-b")]))) == 6
+    shutil.rmtree(tmp_path / "audit")
+    assert len(list(Log([str(tmp_path)]))) == 5
+
+
+def test_more_runs_than_files_can_be_open_are_read(tmp_path: Path) -> None:
+    for number in range(300):
+        folder = tmp_path / "runs" / str(number) / "audit"
+        folder.mkdir(parents=True)
+        (folder / "worker-0.jsonl").write_bytes(GOOD)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, most[1]))
+    try:
+        assert len(list(Log([str(tmp_path), str(tmp_path)]))) == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
 def test_gzip_on_stdin_is_recognised() -> None:

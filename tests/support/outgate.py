@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.events import check_events
 from tests.support.rawclient import RawClient
 
 OUTGATE = Path(sys.executable).with_name("outgate")
@@ -139,6 +140,7 @@ class Outgate:
         try:
             assert code == 0, f"exit code {code} after SIGTERM\n{self.stderr}"
             _poll(lambda: not self._signal_group(0), START, lambda: f"it left processes behind\n{self.stderr}")
+            check_events(self.events())
         finally:
             self.kill()
 

@@ -67,6 +67,7 @@ class Upstream:
         alpn: tuple[str, ...] = ("http/1.1",),
         expired: bool = False,
         authority: Authority | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.record = Record()
         self.authority = authority or Authority(folder)
@@ -77,7 +78,7 @@ class Upstream:
         self._hellos: dict[int, str | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self._listener.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
 

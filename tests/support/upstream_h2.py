@@ -116,7 +116,8 @@ class H2Upstream(Upstream):
 
 async def _send(session: _Session, stream: int, answer: H2Answer) -> None:
     connection = session.connection
-    connection.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
+    alone = not answer.parts and not answer.trailers
+    connection.send_headers(stream, [(":status", str(answer.status)), *answer.headers], end_stream=alone)
     await session.flush()
     for part in answer.parts:
         if isinstance(part, GoAway):
@@ -126,7 +127,7 @@ async def _send(session: _Session, stream: int, answer: H2Answer) -> None:
             await (part.wait() if isinstance(part, Gate) else _send_data(session, stream, part))
     if answer.trailers:
         connection.send_headers(stream, list(answer.trailers), end_stream=True)
-    else:
+    elif not alone:
         connection.end_stream(stream)
     await session.flush()
     if answer.reset:

@@ -1,9 +1,17 @@
 """The proxy itself and its other sandboxes: not reachable, not selectable, not to be written to."""
 
+import base64
+import hmac
+import json
+import time
+
 from tests.boundary.case import (
+    GOOD_FAKE,
+    OTHER_TOKEN,
     OTHER_TOKEN_FAKE,
     PROXY,
     TOKEN,
+    Anew,
     Case,
     Connect,
     Expect,
@@ -21,11 +29,45 @@ _HOST = "good.example"
 PAGES = "mitmdump serves them; the naive addon happens to overwrite the answer, since their host is not on its list"
 ESCAPED = "stock mitmproxy escapes it or does not log it; a peer did not"
 _AUTH = f"Proxy-Authorization: {TOKEN}\r\n"
+_INTERNAL = "outgate.internal"
+NAMED = "the naive addon refuses what is not on its list; this is about a name that the proxy answers itself"
 _ESC = "\x1b[31mforged"
 
 
 def _known(headers: str, target: str = "/", more: str = "") -> tuple[Step, ...]:
     return (Connect(f"{_HOST}:443", headers=headers), Tls(_HOST), Send(request(_HOST, target, more=more)), Read())
+
+
+def _forged(header: dict[str, str], key: bytes = b"") -> str:
+    """Proxy-Authorization with a token of our own making: all of the right claims, and another signature."""
+
+    def coded(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    now = int(time.time())
+    claims = {
+        "sub": "mine",
+        "pol": "main",
+        "jti": "1",
+        "iat": now,
+        "exp": now + 3600,
+        "iss": "outgate",
+        "aud": "outgate",
+    }
+    text = ".".join(coded(json.dumps(each).encode()) for each in ({"typ": "outgate-sandbox+jwt"} | header, claims))
+    signature = "" if header["alg"].lower() == "none" else coded(hmac.digest(key, text.encode(), "sha256"))
+    return "Proxy-Authorization: Basic " + base64.b64encode(f"mine:{text}.{signature}".encode()).decode() + "\r\n"
+
+
+def _asked(path: str = "/", method: str = "GET", *, host: str = _INTERNAL, more: str = "", body: str = "") -> str:
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n{length}{more}\r\n{body}"
+
+
+def _here(id_: str, threat: str, data: str) -> Case:
+    """Something for outgate.internal over http, of which nobody else may hear."""
+    kept = "" if id_ == "host" else NAMED  # the naive addon believes Host
+    return Case(f"control-internal-{id_}", threat, plainly(data), ("f4.19",), Expect("either"), kept=kept)
 
 
 def _strange(id_: str, threat: str, headers: str, *origins: str) -> Case:
@@ -124,6 +166,105 @@ CASES = (
         Expect(unsaid=("text/html",)),
         kept="a proxy that shows the URL in HTML is the known mistake; the naive page has no URL",
     ),
+    *(
+        _here(name, threat, data)
+        for name, threat, data in (
+            ("get", "what a sandbox asks of the proxy goes upstream", _asked()),
+            (
+                "key",
+                "a key of the sandbox goes upstream with it",
+                _asked(more=f"Authorization: Bearer {GOOD_FAKE}\r\n"),
+            ),
+            ("post", "a request for access goes upstream", _asked("/access", "POST", body="host=evil.example&why=w")),
+            ("dot", "another spelling of the name leads elsewhere", _asked(host=f"{_INTERNAL}.")),
+            ("upper", "the name in upper case leads elsewhere", _asked(host=_INTERNAL.upper())),
+            ("port", "another port of the name leads elsewhere", _asked(host=f"{_INTERNAL}:8080")),
+            ("below", "a name below it leads elsewhere", _asked(host=f"x.{_INTERNAL}")),
+            ("user", "user information leads elsewhere", _asked(host=f"{_INTERNAL}@evil.example")),
+            ("host", "Host leads elsewhere", f"GET http://{_INTERNAL}/ HTTP/1.1\r\nHost: plain.example\r\n\r\n"),
+            ("host-evil", "Host leads elsewhere", f"GET http://{_INTERNAL}/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+            (
+                "host-only",
+                "its name in Host hides another URL",
+                f"GET http://evil.example/ HTTP/1.1\r\nHost: {_INTERNAL}\r\n\r\n",
+            ),
+            (
+                "host-only-allowed",
+                "its name in Host hides an allowed URL from the policy",
+                f"GET http://plain.example/ HTTP/1.1\r\nHost: {_INTERNAL}\r\n\r\n",
+            ),
+            ("origin", "its name in Host is enough", f"GET / HTTP/1.1\r\nHost: {_INTERNAL}\r\n\r\n"),
+        )
+    ),
+    *(
+        Case(f"control-internal-{name}", threat, probe, ("f4.19", "m12.four-way"), Expect("either"))
+        for name, threat, probe in (
+            ("tunnel", "a tunnel to the proxy's own name is dialled", inside(_INTERNAL, request(_INTERNAL))),
+            ("tunnel-host", "a tunnel to it carries a request for another host", inside(_INTERNAL, request(_HOST))),
+            (
+                "tunnel-name",
+                "a tunnel to it carries another server name",
+                (Connect(f"{_INTERNAL}:443"), Tls(_HOST), Send(request(_HOST)), Read()),
+            ),
+            (
+                "tunnel-url",
+                "a tunnel to it carries a URL of another host",
+                inside(_INTERNAL, f"GET https://evil.example/ HTTP/1.1\r\nHost: {_INTERNAL}\r\n\r\n"),
+            ),
+            (
+                "tunnel-raw",
+                "a tunnel to it carries bytes of no protocol",
+                (Connect(f"{_INTERNAL}:22"), Send("SSH-2.0-OpenSSH_9.6\r\n\r\n"), Read()),
+            ),
+            ("in-tunnel", "a tunnel to an allowed host carries a request for it", inside(_HOST, request(_INTERNAL))),
+        )
+    ),
+    Case(
+        "control-internal-access",
+        "a request for access is enough to get it",
+        (
+            *plainly(_asked("/access", "POST", body="host=evil.example&why=I+need+it")),
+            Anew(),
+            *inside("evil.example", request("evil.example")),
+        ),
+        ("f4.42",),
+    ),
+    Case(
+        "control-internal-then",
+        "what is answered by the proxy itself is a way in for what follows on the connection",
+        plainly(_asked(), "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+        ("f4.37",),
+        kept=NAMED,
+    ),
+    Case(
+        "control-internal-neighbour",
+        "a sandbox is told what another one asked for and was refused",
+        (
+            *plainly(
+                f"HEAD http://asked-next-door.example/ HTTP/1.1\r\nHost: asked-next-door.example\r\n"
+                f"Proxy-Authorization: {OTHER_TOKEN}\r\n\r\n",
+                method="HEAD",
+            ),
+            *(
+                step
+                for path in ("/", "/policy", "/refusals", "/limits", "/access", "/refusals?sandbox=neighbour")
+                for step in (Anew(), *plainly(_asked(path, more=_AUTH + "X-Outgate-Sandbox: neighbour\r\n")))
+            ),
+        ),
+        ("f4.43", "f4.41"),
+        Expect("either", unsaid=("asked-next-door", "neighbour")),
+        setup="shared",
+        kept=NAMED,
+    ),
+    Case(
+        "control-internal-no-token",
+        "a neighbour without a token is told of a policy",
+        plainly(_asked("/policy")),
+        ("f4.41",),
+        Expect(unsaid=("good.example",)),
+        setup="shared",
+        kept=NAMED,
+    ),
     _strange("no-token", "a neighbour uses a proxy that listens for several sandboxes", "", "f4.41"),
     _strange("wrong-token", "a token that nobody signed", "Proxy-Authorization: Basic bWluZTp4LnkueA==\r\n", "f4.41"),
     _strange(
@@ -134,6 +275,16 @@ CASES = (
     ),
     _strange("two-tokens", "two tokens, one good", f"{_AUTH}Proxy-Authorization: Basic eDp5\r\n", "f4.43"),
     _strange("token-bearer", "a token in another scheme", "Proxy-Authorization: Bearer x.y.z\r\n", "f4.41"),
+    *(
+        _strange(f"token-forged-{name}", f"a token {what}", _forged(header, key), "f4.41")
+        for name, what, header, key in (
+            ("none", "without a signature", {"alg": "none"}, b""),
+            ("case", "without a signature, spelled in another case", {"alg": "nOnE"}, b""),
+            ("empty", "that is signed with an empty key", {"alg": "HS256"}, b""),
+            ("own", "that brings its own key", {"alg": "HS256", "jwk": '{"kty": "oct", "k": "eA"}'}, b"x"),
+            ("path", "that names a file as its key", {"alg": "HS256", "kid": "../../../../dev/null"}, b""),
+        )
+    ),
     Case(
         "control-no-token-plain",
         "http without a token",

@@ -27,6 +27,7 @@ _ECHOES = {
     "echo-percent": "percent-encoded",
     "echo-json": "JSON-escaped",
     "echo-gzip": "compressed, though it was not asked to",
+    "echo-gzip-name": "as the name of the file in the head of a compressed answer",
     "echo-split": "one byte in a chunk",
     "echo-slow": "in pieces, with time between them",
     "echo-trailer": "in a trailer",
@@ -56,6 +57,7 @@ _MALFORMED = "logged-malformed-0123456789"
 SHORTENED = (
     "mitmdump writes it with another option alone (flow_detail, proxy_debug); a log that holds it is the known mistake"
 )
+_CODED = base64.urlsafe_b64encode(OWN.encode()).decode().rstrip("=")
 _BASIC = "Authorization: Basic " + base64.b64encode(f"x:{OWN}".encode()).decode()
 
 CASES = (
@@ -68,6 +70,13 @@ CASES = (
             Expect("answered", (Wanted(_HOST, f"/{path}", secret=True),)),
         )
         for path, where in _ECHOES.items()
+    ),
+    Case(
+        "credentials-codings",
+        "an upstream hands the credential back in two codings, one inside the other, where nothing finds it",
+        inside(_HOST, request(_HOST, "/echo-codings")),
+        ("m12.echo", "f4.29"),
+        Expect("refused", (Wanted(_HOST, "/echo-codings", secret=True),)),
     ),
     Case(
         "credentials-echo-error",
@@ -110,6 +119,36 @@ CASES = (
         "own-header", "the client's own key in another header that services read", _HOST, f"X-Api-Key: {OWN}", "f4.33"
     ),
     _sends("own-query", "the client's own key in the query", _HOST, "", "f4.33", target=f"/?access_token={OWN}"),
+    _sends(
+        "own-header-signs",
+        "the client's own key in a header that some servers take for another",
+        _HOST,
+        f"x.api.key: {OWN}",
+        "f4.33",
+    ),
+    _sends(
+        "own-query-brackets",
+        "the client's own key in a query key in brackets",
+        _HOST,
+        "",
+        "f4.33",
+        target=f"/?[access_token]={OWN}",
+    ),
+    _sends(
+        "own-query-unicode",
+        "the client's own key in a query key with a %u escape",
+        _HOST,
+        "",
+        "f4.33",
+        target=f"/?%u0061ccess_token={OWN}",
+    ),
+    _sends(
+        "own-subprotocol",
+        "the client's own key in a subprotocol, as Kubernetes takes it",
+        _HOST,
+        f"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.{_CODED}",
+        "f4.33",
+    ),
     _sends(
         "fake-elsewhere",
         "a placeholder is sent to a host without a credential",

@@ -3,8 +3,9 @@
 import ssl
 from contextlib import suppress
 
-from tests.boundary.case import Case, Connect, Expect, Read, ReadRaw, Send, Step, Tls, Wanted, inside, request
+from tests.boundary.case import Case, Connect, Expect, Read, ReadRaw, Record, Send, Step, Tls, Wanted, inside, request
 from tests.boundary.cases.identity import CONTROL
+from tests.boundary.scenery import PUBLIC
 
 _DNS = (
     b"\x00\x1d\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04data\x04evil\x07example\x00\x00\x01\x00\x01\r\n\r\n"
@@ -22,6 +23,25 @@ def hello(name: str) -> bytes:
     with suppress(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read().replace(name.encode(), name.replace("_", "\0").encode())
+
+
+def bare_hello(name: str, share: bytes = b"") -> bytes:
+    """A TLS 1.3 ClientHello for the name, with a share of x25519. Without one, its server asks for another hello."""
+
+    def sized(data: bytes, width: int = 2) -> bytes:
+        return len(data).to_bytes(width) + data
+
+    shares = b"\x00\x1d" + sized(share) if share else b""
+    extensions = {
+        0: sized(b"\x00" + sized(name.encode())),
+        10: sized(b"\x00\x1d"),
+        13: sized(b"\x04\x03\x08\x04\x08\x07"),
+        43: sized(b"\x03\x04", 1),
+        51: sized(shares),
+    }
+    block = b"".join(number.to_bytes(2) + sized(data) for number, data in extensions.items())
+    body = b"\x03\x03" + bytes(range(32)) + b"\x00" + sized(b"\x13\x01\x13\x02") + b"\x01\x00" + sized(block)
+    return b"\x16\x03\x01" + sized(b"\x01" + sized(body, 3))
 
 
 def split(record: bytes, size: int) -> bytes:
@@ -43,6 +63,9 @@ def _in_tls(id_: str, threat: str, data: bytes, *origins: str) -> Case:
 # A line and the end of a head, so that a parser that waits for one has it.
 _SSH = b"SSH-2.0-OpenSSH_9.6\r\n\r\n"
 _PLAIN = request("good.example").encode()
+_TUNNEL = "tunnel.example:443"
+_SHARE = b"\x09" + bytes(31)  # the base point of curve 25519
+_UNHEARD = Expect(asked=("tunnel.example",), dialled=(f"{PUBLIC['tunnel.example']}:443",))
 
 CASES = (
     _tunnelled("ssh", "SSH in a tunnel to an allowed host", "good.example:443", _SSH, _RAW, "f4.7"),
@@ -124,6 +147,42 @@ CASES = (
             ReadRaw(),
         ),
         ("m12.endless",),
+    ),
+    Case(
+        "escapes-tunnel",
+        "a host that is not inspected",
+        (Connect(_TUNNEL), Tls("tunnel.example"), Send(request("tunnel.example", "/tunnel")), Read()),
+        (_RAW,),
+        Expect("answered", (Wanted("tunnel.example", "/tunnel"),)),
+        kept=CONTROL,
+    ),
+    Case(
+        "escapes-tunnel-name",
+        "another server name in a tunnel that is not inspected",
+        (Connect(_TUNNEL), Send(bare_hello("evil.example", _SHARE)), ReadRaw()),
+        ("f4.13", "f4.2"),
+        _UNHEARD,
+    ),
+    Case(
+        "escapes-tunnel-second-hello",
+        "another server name in the second hello, which its server asked for",
+        (
+            Connect(_TUNNEL),
+            Send(bare_hello("tunnel.example")),
+            Record(),
+            Record(),
+            Send(bare_hello("evil.example", _SHARE)),
+            ReadRaw(),
+        ),
+        ("f4.13", "f4.37"),
+        _UNHEARD,
+    ),
+    Case(
+        "escapes-tunnel-second-hello-ahead",
+        "the same, sent before the server asked for it",
+        (Connect(_TUNNEL), Send(bare_hello("tunnel.example") + bare_hello("evil.example", _SHARE)), ReadRaw()),
+        ("f4.13", "f4.37"),
+        _UNHEARD,
     ),
     Case(
         "escapes-no-alpn",

@@ -1,12 +1,27 @@
 """One destination: what was judged is what is reached, whatever name stands elsewhere in the bytes."""
 
 from tests.boundary.case import Anew, Case, Connect, Expect, Read, Send, Step, Tls, Wanted, inside, plainly, request
+from tests.boundary.scenery import PUBLIC
 
 _EVIL = "https://evil.example/"
 _FOUR = "m12.four-way"
 CONTROL = "shows that what is allowed passes: a proxy that refuses everything would fail here alone"
 
 BY_HOST = "the naive addon looks at Host, so it refuses this one; one that looks at the target does not"
+
+VERIFIED = "stock mitmproxy verifies too; one option (ssl_insecure) turns it off"
+
+
+def _certified(name: str, threat: str) -> Case:
+    host = f"{name}.example"
+    return Case(
+        f"identity-{name}",
+        f"an upstream shows a certificate of a known CA {threat}",
+        inside(host, request(host)),
+        ("m12.wrong-cert", "f4.1"),
+        Expect(asked=(host,), dialled=(f"{PUBLIC[host]}:443",)),
+        kept=VERIFIED,
+    )
 
 
 def _head(*lines: str) -> str:
@@ -277,6 +292,17 @@ CASES = (
     *(
         Case(f"identity-{name}", threat, inside("good.example", data), (origin,))
         for name, (threat, data, origin) in _IN_GOOD.items()
+    ),
+    _certified("name-nul", "whose name goes on behind a NUL"),
+    _certified("constrained", "that may sign for other names alone"),
+    _certified("client-cert", "that is for clients"),
+    Case(
+        "identity-chained",
+        "an upstream shows a certificate with a CA between: the same chain as the three before, with nothing wrong",
+        inside("chained.example", request("chained.example", "/chained")),
+        ("m12.wrong-cert",),
+        Expect("answered", (Wanted("chained.example", "/chained"),)),
+        kept=CONTROL,
     ),
     Case(
         "identity-empty-policy",

@@ -29,6 +29,11 @@ _PATHS = {
     "wide-slash": ("a full-width slash", "/public/..%ef%bc%8fsecret"),
     "newline": ("an encoded line break", "/public/x%0d%0aHost:%20evil.example"),
     "unicode-escape": ("a %u escape", "/public/%u002e%u002e/secret"),
+    "unicode-escape-double": ("a doubly encoded %u escape", "/public/%25u002e%25u002e/secret"),
+    "question-mark": ("an encoded question mark, at which some servers cut", "/public/x%3F/y"),
+    "number-sign": ("an encoded number sign", "/public/x%23/y"),
+    "yen": ("a yen sign, a backslash in code pages of Japan", "/public/..%c2%a5secret"),
+    "division-slash": ("a division slash, a slash to some systems", "/public/..%e2%88%95secret"),
 }
 _DENIED = {
     "other": ("a path that no rule names", "/secret"),

@@ -1,6 +1,7 @@
 """Answers and switches of protocol: nothing gets out of HTTP, and one answer stays one answer."""
 
-from tests.boundary.case import Case, Connect, Expect, Read, ReadRaw, Send, Tls, Wanted, inside, request
+from tests.boundary.case import H2, Case, Connect, Expect, Read, ReadRaw, Send, Tls, Wanted, inside, request
+from tests.boundary.cases.http2 import STRICT, fields
 from tests.boundary.cases.identity import CONTROL
 
 _WS = (
@@ -26,7 +27,50 @@ def _answered(id_: str, threat: str, path: str, origin: str, **more: str) -> Cas
     )
 
 
+def _websocket(path: str, threat: str) -> Case:
+    """A WebSocket whose upstream does not answer as RFC 6455 section 4.2.2 says."""
+    return Case(
+        f"upgrades-{path}",
+        threat,
+        (
+            Connect("good.example:443"),
+            Tls("good.example"),
+            Send(request("good.example", f"/{path}", more=_WS)),
+            Read(),
+            Send("raw bytes\r\n\r\n"),
+            ReadRaw(),
+        ),
+        ("m12.101", "f4.15"),
+        Expect("refused", (Wanted("good.example", f"/{path}", secret=True),), unsaid=("world: switched",)),
+    )
+
+
+def _over_h2(path: str, threat: str, origin: str, client: str, **more: str) -> Case:
+    host = "h2up.example"
+    return Case(
+        f"upgrades-h2-{path}",
+        threat,
+        (Connect(f"{host}:443"), Tls(host, ("h2",)), H2(fields(f"/{path}", host=host))),
+        (origin,),
+        Expect(
+            client,
+            (Wanted(host, f"/{path}", secret=True),),
+            said=more.get("said", ""),
+            unsaid=tuple(more.get("unsaid", "").split()),
+        ),
+        kept=more.get("kept", ""),
+    )
+
+
 CASES = (
+    _websocket("ws-other-key", "a WebSocket that is accepted for another key"),
+    _websocket("ws-two-keys", "a WebSocket that is accepted twice"),
+    _websocket("ws-list", "a WebSocket whose upstream switches to one of two protocols"),
+    _websocket("ws-two", "a WebSocket whose upstream switches to two protocols"),
+    _websocket("ws-extension", "a WebSocket with an extension that nobody offered, in which a secret is not found"),
+    _over_h2("push", "an HTTP/2 upstream pushes an answer that nobody asked for", "m12.h2", "either", unsaid="pushed"),
+    _over_h2("101", "an HTTP/2 upstream switches protocols", "m12.101", "refused", unsaid="switched", kept=STRICT),
+    _over_h2("echo-data", "an HTTP/2 upstream hands the credential back, in pieces", "f4.29", "answered", said="end"),
     Case(
         "upgrades-switch",
         "an upstream switches protocols unasked, and everything after it is unseen",
