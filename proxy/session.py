@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from proxy import limits
+from proxy.budget import Budget
 from proxy.credentials.sources import SecretStore
 from proxy.dial import Grant
 from proxy.exchange import Exchange
@@ -82,6 +84,7 @@ class Session:
     challenged: Exchange | None = None
     connecting: Exchange | None = None
     head_since: float | None = field(default_factory=time.monotonic)
+    _refusals: Budget = field(default_factory=lambda: Budget(limits.MAX_REFUSALS, limits.REFUSALS_TIME))
 
     @property
     def asker(self) -> tuple[str, str]:
@@ -99,6 +102,25 @@ class Session:
         )
         self.open[exchange.id] = exchange
         return exchange
+
+    def refused_too_often(self) -> bool:
+        """Count a request that got nothing, as it costs a line of the record; whether it is the last one here.
+
+        One too many has the next one refused for that, so that the client is told; with it the connection ends.
+        """
+        barred = self.barred
+        if barred is not None and barred[0] is Reason.LIMIT_EXCEEDED:
+            return True
+        if self._refusals.spend():
+            return False
+        self.bar(Reason.LIMIT_EXCEEDED, "too many requests on this connection were refused")
+        return barred is not None
+
+    def forget_grants(self) -> None:
+        """Take back leave to dial that no request needs any more; the next one brings its own."""
+        needed = {(each.host.name, each.port) for each in self.open.values() if each.host is not None}
+        for destination in [each for each in self.grants if each not in needed]:
+            del self.grants[destination]
 
     def bar(self, reason: Reason, detail: str) -> None:
         """Refuse everything more on this connection, and take back every leave to dial. The first reason stays."""

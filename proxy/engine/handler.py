@@ -16,7 +16,7 @@ from collections import deque
 from typing import Any
 
 import structlog
-from mitmproxy import connection, http
+from mitmproxy import connection, ctx, http
 from mitmproxy.proxy import commands, events, mode_servers, server, server_hooks
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.utils import asyncio_utils
@@ -47,14 +47,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     def __init__(
         self,
-        master: Any,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         mode: ProxyMode,
         services: Services,
         session: Session | None = None,
     ) -> None:
-        super().__init__(master, reader, writer, master.options, mode)  # type: ignore[no-untyped-call]
+        super().__init__(ctx.master, reader, writer, ctx.master.options, mode)  # type: ignore[no-untyped-call]
         self.transports[self.client].reader = Portions(reader)  # type: ignore[assignment]
         self.session = session or Session(client=_peer(self.client))
         self.services = services
@@ -274,7 +273,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
             self._dials -= 1
             if not self._dials:
                 self._dialled.set()
-        self._forget_grants()
+        self.session.forget_grants()
         if not opened:
             return
         hook = server_hooks.ServerConnectionHookData(client=self.client, server=command.connection)
@@ -324,12 +323,6 @@ class Handler(mode_servers.ProxyConnectionHandler):
         if grant is None or self.session.barred is not None or target.via or target.transport_protocol != "tcp":
             raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
         return grant
-
-    def _forget_grants(self) -> None:
-        """Take back leave to dial that no request needs any more; the next one brings its own."""
-        needed = {(each.host.name, each.port) for each in self.session.open.values() if each.host is not None}
-        for destination in [each for each in self.session.grants if each not in needed]:
-            del self.session.grants[destination]
 
     async def _not_opened(self, command: commands.OpenConnection, error: str) -> None:
         command.connection.error = error

@@ -29,7 +29,7 @@ from h2.settings import SettingCodes
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from proxy import limits
-from proxy.engine.budget import Budget
+from proxy.budget import Budget
 
 _FRAME_HEAD = 9  # RFC 9113 section 4.1
 _DATA = 0  # section 6.1

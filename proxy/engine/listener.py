@@ -6,11 +6,8 @@ Registers a proxy mode with mitmproxy, so that neither its handler nor its liste
 import asyncio
 import socket
 import time
-from collections import Counter
 from typing import Any, ClassVar
 
-import structlog
-from mitmproxy import ctx
 from mitmproxy.proxy import layer, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
@@ -19,10 +16,9 @@ from proxy import limits
 from proxy.engine.handler import Handler
 from proxy.engine.layers import Inside
 from proxy.engine.state import Services
-from proxy.fastlane.client import ClientSide, Lane
+from proxy.fastlane.client import ClientSide
+from proxy.fastlane.lane import Lane
 from proxy.session import Bound, Session
-
-log = structlog.get_logger("engine")
 
 type Socket = socket.socket  # the class below has an attribute of the module's name
 
@@ -34,14 +30,17 @@ class OutgateMode(mode_specs.RegularMode):
 
 
 class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
-    """The server of that mode. `services` and `socket` are set before it starts; one listener per process."""
+    """The server of that mode. `services` and `socket` are set before it starts; one listener per process.
 
+    `fast` says that clients come in on the fast lane. It is true but in tests of what both lanes have in common.
+    """
+
+    fast: ClassVar[bool] = True
     services: ClassVar[Services]
     socket: ClassVar[Socket | None]  # None: there are sandboxes with sockets of their own, and nobody else
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._clients: Counter[Bound] = Counter()
         self._handed: set[asyncio.Task[None]] = set()
         self.lane = Lane(
             gate=self.services.gate,
@@ -49,6 +48,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
             leaf_contexts=self.services.leaf_contexts,
             upstream_context=self.services.upstream_tls,
             hand_over=self.hand_over,
+            others=lambda: len(self.manager.connections),
         )
 
     def make_top_layer(self, context: Context) -> layer.Layer:
@@ -56,30 +56,20 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
 
     async def listen(self, host: str, port: int) -> list[Any]:  # noqa: ARG002
         sock = type(self).socket
-        if sock is None:
-            return []
-        loop = asyncio.get_running_loop()
-        return [await loop.create_server(lambda: ClientSide(self.lane), sock=sock, backlog=limits.BACKLOG)]
+        return [] if sock is None else [await self._accept_on(sock, None)]
 
     async def serve_sandbox(self, bound: Bound, sock: Socket) -> asyncio.Server:
         """Accept the clients of one sandbox on its own socket, as many as are its share."""
+        return await self._accept_on(sock, bound)
+
+    async def _accept_on(self, sock: Socket, bound: Bound | None) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if self.fast:
+            return await loop.create_server(lambda: ClientSide(self.lane, bound), sock=sock, backlog=limits.BACKLOG)
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._clients[bound] >= limits.MAX_SANDBOX_CLIENTS:
-                log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
-                writer.transport.abort()
-                return
-            self._clients[bound] += 1
-            try:
-                await self._serve_client(reader, writer, bound)
-            finally:
-                self._clients[bound] -= 1
-                if not self._clients[bound]:
-                    del self._clients[bound]
+            await self._serve_client(reader, writer, bound)
 
-        return await self._accept_on(handle, sock)
-
-    async def _accept_on(self, handle: Any, sock: Socket) -> asyncio.Server:
         return await asyncio.start_server(handle, sock=sock, backlog=limits.BACKLOG)
 
     async def handle_stream(self, reader: Any, writer: Any = None) -> None:
@@ -87,14 +77,13 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         await self._serve_client(reader, writer, None)
 
     async def _serve_client(self, reader: Any, writer: Any, bound: Bound | None) -> None:
-        if len(self.manager.connections) >= limits.MAX_CLIENTS:
-            log.warning("too many clients; one was turned away", clients=len(self.manager.connections))
+        if not self.lane.enter(bound):
             writer.transport.abort()
             return
         sock = writer.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handler = Handler(ctx.master, reader, writer, self.mode, self.services)
+        handler = Handler(reader, writer, self.mode, self.services)
         handler.session.bound = bound
         handler.layer = self.make_top_layer(handler.layer.context)
         await self._run(handler)
@@ -110,7 +99,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         if data:
             reader.feed_data(data)
         transport.resume_reading()
-        handler = Handler(ctx.master, reader, writer, self.mode, self.services, session)
+        handler = Handler(reader, writer, self.mode, self.services, session)
         assert session.target is not None
         handler.layer.context.server.address = (session.target.host.name, session.target.port)
         handler.layer = Inside(handler.layer.context)
@@ -119,6 +108,12 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         task.add_done_callback(self._handed.discard)
 
     async def _run(self, handler: Handler) -> None:
+        try:
+            await self._handle(handler)
+        finally:
+            self.lane.left(handler.session.bound)
+
+    async def _handle(self, handler: Handler) -> None:
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()
             # Counted until its socket is closed: a client that reads nothing keeps it long after its last answer.

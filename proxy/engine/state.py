@@ -10,10 +10,8 @@ from mitmproxy.connection import Client
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layers.http import Http2Client, Http2Server
 
-from proxy import limits
 from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer
-from proxy.engine.budget import Budget
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.exchange import Exchange
 from proxy.fastlane.tls import LeafContexts
@@ -28,7 +26,6 @@ _EXCHANGE = "outgate_exchange"
 _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
 _HOOKS = "outgate_hooks"
-_REFUSALS = "outgate_refusals"
 
 type HookRunner = Callable[[StartHook], None]
 
@@ -52,18 +49,12 @@ def attach(client: Client, session: Session, services: Services, run_hook: HookR
     """Hang our state on a client; returns the list in which its HTTP/2 connections are to be noted."""
     connections: Http2Connections = []
     client.__dict__.update({_SESSION: session, _SERVICES: services, _HTTP2: connections, _HOOKS: run_hook})
-    client.__dict__[_REFUSALS] = Budget(limits.MAX_REFUSALS, limits.REFUSALS_TIME)
     return connections
 
 
 def hooks_of(client: Client) -> HookRunner:
     """What runs the addons' hooks for a client, at once."""
     return cast(HookRunner, client.__dict__[_HOOKS])
-
-
-def refusals_of(client: Client) -> Budget:
-    """How many more of its requests may be refused."""
-    return cast(Budget, client.__dict__[_REFUSALS])
 
 
 def http2_of(client: Client) -> Http2Connections:

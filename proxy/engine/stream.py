@@ -39,7 +39,7 @@ from mitmproxy.proxy.layers.http import (
 
 from proxy import limits
 from proxy.credentials.decode import DecodeError
-from proxy.credentials.scrub import Mask, Scrubber
+from proxy.credentials.scrub import Mask
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
 from proxy.engine.http1 import BrokenBody
@@ -51,7 +51,6 @@ from proxy.engine.state import (
     exchange_of,
     hooks_of,
     outbound_of,
-    refusals_of,
     services_of,
     session_of,
 )
@@ -341,7 +340,7 @@ class Stream(HttpStream):
             yield DropStream(self.stream_id)
             yield from self._end_response()
             return
-        self.child_layer = Tunnel(self.context, self.exchange, None if self.mask is None else Scrubber(self.mask))
+        self.child_layer = Tunnel(self.context, self.exchange, self.mask)
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
@@ -374,9 +373,8 @@ class Stream(HttpStream):
         if response is None:
             yield from self.refuse()
         else:
-            yield from self._end_with(
-                to_flow_response(response), "complete", last=response.status >= 400 and self._too_often()
-            )
+            last = response.status >= 400 and self.session.refused_too_often()
+            yield from self._end_with(to_flow_response(response), "complete", last=last)
 
     def refuse(self, reason: Reason | None = None, detail: str = "") -> layer.CommandGenerator[None]:
         """Answer with the refusal at once; the rest of the request is read and thrown away."""
@@ -387,20 +385,7 @@ class Stream(HttpStream):
         response = to_flow_response(refuse(exchange))
         # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
         last = exchange.decision.reason is Reason.MALFORMED_REQUEST and not self.flow.request.is_http2
-        yield from self._end_with(response, "refused", last=self._too_often() or last)
-
-    def _too_often(self) -> bool:
-        """Count a request that got nothing, as it costs a line of the record; whether it is the last one here.
-
-        One too many has the next one refused for that, so that the client is told; with it the connection ends.
-        """
-        barred = self.session.barred
-        if barred is not None and barred[0] is Reason.LIMIT_EXCEEDED:
-            return True
-        if refusals_of(self.context.client).spend():
-            return False
-        self.session.bar(Reason.LIMIT_EXCEEDED, "too many requests on this connection were refused")
-        return barred is not None
+        yield from self._end_with(response, "refused", last=self.session.refused_too_often() or last)
 
     def _end_with(self, response: http.Response, end: str, *, last: bool = False) -> layer.CommandGenerator[None]:
         """Send a whole answer of our own; what is still to come of the request is thrown away."""
@@ -477,7 +462,7 @@ class Stream(HttpStream):
         exchange.status = self.flow.response.status_code
         yield HttpConnectErrorHook(self.flow)
         self.flow.live = False
-        self._too_often()  # a refused CONNECT is the last one in any case, but for a challenge
+        self.session.refused_too_often()  # a refused CONNECT is the last one in any case, but for a challenge
         yield from self._send(self.flow.response)
         self.services.gate.finish(self.session, exchange, "refused")
         self.client_state = self.server_state = self.state_errored

@@ -25,7 +25,7 @@ from proxy.engine.listener import Listener, enforce_deadlines
 from proxy.engine.sandboxes import Opened, Sandboxes
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse, beat
-from proxy.fastlane.client import Lane
+from proxy.fastlane.lane import Lane
 from proxy.metrics.board import Board
 from proxy.metrics.counters import MAX_NAMES
 from proxy.serving import Serving
@@ -83,7 +83,7 @@ async def serve(
         asyncio.create_task(follow(ties.control, lambda serving: _put(serving, services, manager, lane))),
     ]
     if ties.board is not None:
-        tasks.append(asyncio.create_task(tell(ties.board, services, manager)))
+        tasks.append(asyncio.create_task(tell(ties.board, services, manager, lane)))
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())
     # What was imported lives as long as the process: the collector need not look at it again and again.
@@ -95,7 +95,7 @@ async def serve(
     for task in tasks:
         task.cancel()
     if ties.board is not None:
-        ties.board.put(_values(services, manager))
+        ties.board.put(_values(services, manager, lane))
 
 
 def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane) -> None:
@@ -109,17 +109,18 @@ def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane)
             client.cut()
 
 
-async def tell(board: Board, services: Services, manager: Proxyserver) -> None:
+async def tell(board: Board, services: Services, manager: Proxyserver, lane: Lane) -> None:
     """Write now and then what was counted to where others read it, and what waits to the audit log."""
     while True:
         services.gate.audit.try_again()
-        board.put(_values(services, manager))
+        board.put(_values(services, manager, lane))
         await asyncio.sleep(limits.TELL_TIME)
 
 
-def _values(services: Services, manager: Proxyserver) -> dict[str, Any]:
+def _values(services: Services, manager: Proxyserver, lane: Lane) -> dict[str, Any]:
     gate = services.gate
     sessions = [handler.session for handler in manager.connections.values() if isinstance(handler, Handler)]
+    sessions += [client.session for client in lane.clients]
     return {
         **gate.counters.values(),
         "at": time.time(),

@@ -7,20 +7,24 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import structlog
+
 from proxy import limits
 from proxy.credentials.decode import DecodeError
 from proxy.credentials.scrub import Mask
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError, Grant
-from proxy.fastlane.parse import Answer, BadMessage, End
-from proxy.fastlane.passing import Framing, Passing, let_pass
+from proxy.fastlane.parse import BadMessage, End
 from proxy.fastlane.upstream import Upstream, dial
 from proxy.head import Head
 from proxy.outbound import Outbound
+from proxy.passing import Answer, Framing, Passing, let_pass
 from proxy.policy.reason import Reason
 
 if TYPE_CHECKING:
     from proxy.fastlane.client import ClientSide
+
+log = structlog.get_logger("engine")
 
 
 class Conversation:
@@ -49,6 +53,18 @@ class Conversation:
     def active(self) -> float:
         """When the upstream last said something."""
         return 0.0 if self.upstream is None else self.upstream.active
+
+    @property
+    def _used(self) -> Upstream:
+        if self.upstream is None:
+            raise RuntimeError("no upstream yet")
+        return self.upstream
+
+    @property
+    def _passed(self) -> Passing:
+        if self.passing is None:
+            raise RuntimeError("no answer yet")
+        return self.passing
 
     # --- the upstream ---
 
@@ -90,13 +106,14 @@ class Conversation:
             if not self._over:
                 self.refuse(Reason.UPSTREAM_UNREACHABLE, "cancelled")
             return
-        except Exception:
-            self.client.failed()
-            raise
+        except Exception as error:
+            log.exception("dial failed", error=type(error).__name__)
+            self.client.guarded(self.client.failed)
+            return
         if self._over:
             upstream.abort()
             return
-        self.client.guarded(lambda: self._connected(upstream))
+        self.client.guarded(self._connected, upstream)
 
     def _granted(self) -> Grant:
         """The leave that the gate gave; without one nothing is dialled."""
@@ -108,6 +125,7 @@ class Conversation:
 
     def _connected(self, upstream: Upstream) -> None:
         self.upstream, upstream.user = upstream, self
+        self.client.session.forget_grants()
         try:
             self._check(upstream)
             headers, target, self._mask = self.client.lane.gate.upstream_head(self.outbound)
@@ -183,61 +201,56 @@ class Conversation:
             self.broken("the answer cannot be decoded")
 
     def _read_answer(self) -> None:
-        upstream, client = self.upstream, self.client
-        assert upstream is not None
         out: list[bytes] = []
         try:
-            while not self._over and not self.answered_all:
-                if self._pieces is not None and not self._portion(out):
-                    upstream.pause()
-                    return
-                if not client.writable:
-                    upstream.pause()
-                    return
-                piece = upstream.answers.next(self.exchange.method)
-                if piece is None:
-                    if not self._upstream_ended:
-                        upstream.resume()
-                        return
-                    piece = upstream.answers.ended() if self._upstream_whole else None
-                    if piece is None:
-                        self._cut()
-                        return
-                if isinstance(piece, Answer):
-                    if not self._begin(piece, out):
-                        return
-                elif isinstance(piece, End):
-                    self._end(out)
-                else:
-                    assert self.passing is not None
-                    self._pieces = iter(self.passing.body.feed(bytes(piece)))
+            while not self._over and not self.answered_all and self._turn(out):
+                pass
         finally:
-            if out and not client.closed:
-                client.send(b"".join(out))
+            if out and not self.client.closed:
+                self.client.send(b"".join(out))
         if self.answered_all and self.asked:
             self._finish()
+
+    def _turn(self, out: list[bytes]) -> bool:
+        """Take one piece of the answer; false if there is none, or the client must take first what it was sent."""
+        upstream = self._used
+        if (self._pieces is not None and not self._portion(out)) or not self.client.writable:
+            upstream.pause()
+            return False
+        piece = upstream.answers.next(self.exchange.method)
+        if piece is None:
+            if not self._upstream_ended:
+                upstream.resume()
+                return False
+            piece = upstream.answers.ended() if self._upstream_whole else None
+        if piece is None:
+            self._cut()
+        elif isinstance(piece, Answer):
+            return self._begin(piece, out)
+        elif isinstance(piece, End):
+            self._end(out)
+        else:
+            self._pieces = iter(self._passed.body.feed(bytes(piece)))
+        return True
 
     def _begin(self, answer: Answer, out: list[bytes]) -> bool:
         self.passing = let_pass(self.exchange, answer, self.head, self._mask)
         if self.passing is None:
             self.refuse()
             return False
-        out.append(self.passing.head)
+        out.append(_head_bytes(answer.status, self.passing))
         if self.passing.upgrade:
             self._over = True
-            client, upstream = self.client, self.upstream
-            assert upstream is not None
-            client.send(b"".join(out))
+            self.client.send(b"".join(out))
             out.clear()
-            client.become_relay(upstream, self.exchange, self._mask)
+            self.client.become_relay(self._used, self.exchange, self._mask)
             return False
         return True
 
     def _portion(self, out: list[bytes]) -> bool:
-        """Hand on some of what the part at hand decodes to; false if there is more and the client must take it first."""
-        assert self._pieces is not None
+        """Hand on some of what the part at hand decodes to; false if the client must take that first."""
         passed = 0
-        for piece in self._pieces:
+        for piece in self._pieces or ():
             self._frame(piece, out)
             passed += len(piece)
             if passed >= limits.MAX_PORTION:
@@ -250,19 +263,17 @@ class Conversation:
         return True
 
     def _frame(self, piece: bytes, out: list[bytes]) -> None:
-        assert self.passing is not None
-        if self.passing.framing is Framing.CHUNKED:
+        if self._passed.framing is Framing.CHUNKED:
             out.append(b"%x\r\n" % len(piece))
             out.append(piece)
             out.append(b"\r\n")
-        elif self.passing.framing is not Framing.NONE:
+        elif self._passed.framing is not Framing.NONE:
             out.append(piece)
 
     def _end(self, out: list[bytes]) -> None:
-        assert self.passing is not None
-        for piece in self.passing.body.flush():
+        for piece in self._passed.body.flush():
             self._frame(piece, out)
-        if self.passing.framing is Framing.CHUNKED:
+        if self._passed.framing is Framing.CHUNKED:
             out.append(b"0\r\n\r\n")
         self.answered_all = True
         if self.asked:
@@ -287,8 +298,7 @@ class Conversation:
 
     @property
     def upstream_spoke(self) -> bool:
-        assert self.upstream is not None
-        return not self.upstream.answers.between or self.passing is not None
+        return not self._used.answers.between or self.passing is not None
 
     def _again(self) -> bool:
         """Ask once more on a connection of its own, where the upstream closed an idle one before it heard (RFC 9112
@@ -310,9 +320,7 @@ class Conversation:
         if self._over:
             return
         self._over = True
-        upstream, passing = self.upstream, self.passing
-        assert upstream is not None
-        assert passing is not None
+        upstream, passing = self._used, self._passed
         self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
         upstream.user = None
         if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable:
@@ -338,8 +346,7 @@ class Conversation:
         self._over = True
         self._drop_upstream()
         self.client.lane.gate.finish(self.client.session, self.exchange, end)
-        assert self.passing is not None
-        self.client.conversed(keep=False, whole=self.passing.framing is not Framing.CLOSE, goodbye=False)
+        self.client.conversed(keep=False, whole=self._passed.framing is not Framing.CLOSE, goodbye=False)
 
     def refuse(self, reason: Reason | None = None, detail: str = "") -> None:
         if self._over:
@@ -364,3 +371,8 @@ class Conversation:
         if self.upstream is not None:
             self.upstream.user = None
             self.upstream.abort()
+
+
+def _head_bytes(status: int, passing: Passing) -> bytes:
+    lines = [b"HTTP/1.1 %d %s" % (status, passing.reason), *(name + b": " + value for name, value in passing.headers)]
+    return b"\r\n".join([*lines, b"", b""])

@@ -13,11 +13,12 @@ from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
 from proxy.head import Head, Headers
+from proxy.passing import Answer, has_body, is_in_doubt
 
 type Body = ChunkedReader | ContentLengthReader | Http10Reader
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\xff]+) (HTTP/1\.[01])")
-_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
@@ -27,20 +28,6 @@ class BadMessage(ValueError):
     def __init__(self, detail: str, *, too_large: bool = False) -> None:
         super().__init__(detail)
         self.too_large = too_large
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response head as it came."""
-
-    status: int
-    reason: bytes
-    version: bytes
-    headers: Headers
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Every value of a field; `name` in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +95,12 @@ class _Reader:
             raise BadMessage("the head is too large", too_large=True)
         return lines
 
-    def _of_body(self) -> bytes | End | None:
+    def _of_body(self, body: Body) -> bytes | End | None:
         """What there is of the body, in one piece: small chunks must not cost a turn each."""
-        assert self._body is not None
         pieces: list[bytes] = []
         while not self._whole:
             try:
-                event = self._body(self.buffer)
+                event = body(self.buffer)
             except h11.ProtocolError:
                 raise BadMessage("the body cannot be read") from None
             if isinstance(event, h11.Data):
@@ -140,7 +126,7 @@ class Requests(_Reader):
     def next(self) -> Head | bytes | End | None:
         """The next piece; None while more bytes are needed. Raises `BadMessage`."""
         if self._body is not None:
-            return self._of_body()
+            return self._of_body(self._body)
         lines = self._lines()
         if lines is None:
             return None
@@ -168,22 +154,23 @@ class Answers(_Reader):
     def next(self, method: str) -> Answer | bytes | End | None:
         """The next piece of the answer to a request; 1xx answers are skipped. Raises `BadMessage`."""
         if self._body is not None:
-            return self._of_body()
+            return self._of_body(self._body)
         while (lines := self._lines()) is not None:
             match = _STATUS_LINE.fullmatch(lines[0])
             if match is None:
                 raise BadMessage("the status line cannot be read")
             version, status, reason = match.groups()
+            if status[:1] == b"1" and status != b"101":
+                self._interim += 1
+                if self._interim > limits.MAX_INTERIM:
+                    raise BadMessage("too many interim answers", too_large=True)
+                continue
             answer = Answer(int(status), bytes(reason or b""), bytes(version), _fields(lines))
-            if answer.status >= 200 or answer.status == 101:
-                self._interim = 0
-                size = _answer_size(answer, method)
-                self._keep = size != -1 and version == b"HTTP/1.1" and not _closes(answer.values(b"connection"))
-                self._begin(size)
-                return answer
-            self._interim += 1
-            if self._interim > limits.MAX_INTERIM:
-                raise BadMessage("too many interim answers", too_large=True)
+            self._interim = 0
+            size = _answer_size(answer, method)
+            self._keep = size != -1 and version == b"HTTP/1.1" and not _closes(answer.values(b"connection"))
+            self._begin(size)
+            return answer
         return None
 
 
@@ -220,15 +207,11 @@ def _request_size(head: Head) -> int | None:
 
 
 def _answer_size(answer: Answer, method: str) -> int | None:
-    """RFC 9112 section 6.3. Raises `BadMessage` where two readers could disagree."""
-    codings, lengths = answer.values(b"transfer-encoding"), answer.values(b"content-length")
-    if codings and (lengths or [coding.lower() for coding in codings] != [b"chunked"]):
-        raise BadMessage("the framing of the answer is in doubt")
-    if len(set(lengths)) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-        raise BadMessage("the framing of the answer is in doubt")
-    if method == "HEAD" or answer.status in (101, 204, 304):
+    """RFC 9112 section 6.3. Of an answer whose framing is in doubt nothing is read: it is refused."""
+    if is_in_doubt(answer) or not has_body(method.encode(), answer.status):
         return 0
-    return None if codings else int(lengths[0]) if lengths else -1
+    lengths = answer.values(b"content-length")
+    return None if answer.values(b"transfer-encoding") else int(lengths[0]) if lengths else -1
 
 
 def _closes(values: list[bytes]) -> bool:

@@ -4,6 +4,7 @@ Python's `ssl` over memory, so that the hello is judged before a handshake begin
 may be held.
 """
 
+import contextlib
 import os
 import ssl
 import time
@@ -77,10 +78,8 @@ class Tls:
     def goodbye(self) -> bytes:
         """A close_notify, for the end of what was sent."""
         if self.established:
-            try:
+            with contextlib.suppress(ssl.SSLError):  # it waits for the peer's, which nobody needs
                 self._object.unwrap()
-            except ssl.SSLError:
-                pass  # it waits for the peer's, which nobody needs
         return self.pending()
 
     def _shake(self) -> bool:

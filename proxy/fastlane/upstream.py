@@ -45,9 +45,12 @@ class Upstream(Wire):
     async def greeted(self) -> None:
         """Return once TLS is up. Raises `DialError`."""
         if self.tls is not None:
-            self.tls.start()
-            self.transport.write(self.tls.pending())
+            self.guarded(self._greet, self.tls)
             await self._greeted
+
+    def _greet(self, tls: Tls) -> None:
+        tls.start()
+        self.transport.write(tls.pending())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

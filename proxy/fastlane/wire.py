@@ -5,11 +5,14 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from typing import cast
 
 import structlog
 
+from proxy import limits
 from proxy.fastlane.tls import Tls
+from proxy.refusal import Response
 
 log = structlog.get_logger("engine")
 
@@ -28,6 +31,7 @@ class Wire(asyncio.Protocol):
         self.closed = False
         self.reading = True
         self.active = time.monotonic()
+        self._lingering: asyncio.TimerHandle | None = None
 
     # --- for subclasses ---
 
@@ -63,18 +67,8 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.active = time.monotonic()
-        if self.closed:
-            return
-        try:
-            if self.tls is None:
-                self.received(data)
-                return
-            self._received_tls(data)
-        except ssl.SSLError as error:
-            self.tls_failed(error)
-        except Exception as error:
-            log.exception("connection failed", error=type(error).__name__)
-            self.failed()
+        if not self.closed:
+            self.guarded(self.received if self.tls is None else self._received_tls, data)
 
     def _received_tls(self, data: bytes) -> None:
         tls = cast(Tls, self.tls)
@@ -87,33 +81,40 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if not self.closed:
-            try:
-                self.said_all(whole=self.tls is None or self.tls.ended)
-            except Exception as error:
-                log.exception("connection failed", error=type(error).__name__)
-                self.failed()
+            self.guarded(self._ended)
         return not self.closed  # half of it stays open
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _ended(self) -> None:
+        self.said_all(whole=self.tls is None or self.tls.ended)
+
+    def connection_lost(self, _: Exception | None) -> None:
         self.closed = True
-        try:
-            self.gone()
-        except Exception as error:
-            log.exception("connection failed", error=type(error).__name__)
-            self.failed()
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self.guarded(self.gone)
 
     def pause_writing(self) -> None:
         self.writable = False
 
     def resume_writing(self) -> None:
         self.writable = True
-        if self.closed:
-            return
+        if not self.closed:
+            self.guarded(self.drained)
+
+    def guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run a step; whatever it raises ends the connection. A cancellation that nobody sent is a fault as well."""
         try:
-            self.drained()
-        except Exception as error:
+            try:
+                step(*arguments)
+            except ssl.SSLError as error:
+                self.tls_failed(error)
+        except (Exception, asyncio.CancelledError) as error:
             log.exception("connection failed", error=type(error).__name__)
-            self.failed()
+            try:
+                self.failed()
+            except (Exception, asyncio.CancelledError) as another:
+                log.exception("connection failed", error=type(another).__name__)
+                self.abort()
 
     # --- for those who use it ---
 
@@ -142,7 +143,23 @@ class Wire(asyncio.Protocol):
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._lingering = asyncio.get_running_loop().call_later(limits.LINGER_TIME, self.transport.abort)
 
     def abort(self) -> None:
         self.closed = True
         self.transport.abort()
+
+    def start_tls(self, tls: Tls, data: bytes) -> None:
+        """From here on what comes is TLS; `data` has come already. Raises `ssl.SSLError`."""
+        self.tls = tls
+        self._received_tls(data)
+
+
+def to_bytes(response: Response, *, close: bool) -> bytes:
+    """A whole answer of our own. `close` says that the connection ends with it."""
+    lines = [b"HTTP/1.1 %d %s" % (response.status, response.reason.encode("ascii"))]
+    lines += [name + b": " + value for name, value in response.headers if not close or name != b"connection"]
+    if close:
+        lines.append(b"connection: close")
+    return b"\r\n".join([*lines, b"", response.body])

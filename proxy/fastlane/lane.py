@@ -1,0 +1,59 @@
+"""What every connection of the fast lane in one worker shares, and how many clients there may be."""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy import limits
+from proxy.dial import Dialer
+from proxy.fastlane.tls import LeafContexts
+from proxy.fastlane.upstream import Pool
+from proxy.gate import Gate
+from proxy.session import Bound, Session
+
+if TYPE_CHECKING:
+    from proxy.fastlane.client import ClientSide
+
+log = structlog.get_logger("engine")
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """`hand_over` takes a client on whose CONNECT was judged and answered, with the bytes that it sent since; it calls
+    `left` when that client is gone. `others` counts the clients that have been handed over.
+    """
+
+    gate: Gate
+    dialer: Dialer
+    leaf_contexts: LeafContexts
+    upstream_context: ssl.SSLContext
+    hand_over: Callable[[asyncio.Transport, Session, bytes], None]
+    others: Callable[[], int]
+    pool: Pool = field(default_factory=Pool)
+    clients: "set[ClientSide]" = field(default_factory=set)
+    _shares: Counter[Bound] = field(default_factory=Counter)
+
+    def enter(self, bound: Bound | None) -> bool:
+        """Count one more client, of the sandbox whose socket it came in on; whether there is room for it."""
+        count = len(self.clients) + self.others()
+        if count >= limits.MAX_CLIENTS:
+            log.warning("too many clients; one was turned away", clients=count)
+            return False
+        if bound is not None:
+            if self._shares[bound] >= limits.MAX_SANDBOX_CLIENTS:
+                log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
+                return False
+            self._shares[bound] += 1
+        return True
+
+    def left(self, bound: Bound | None) -> None:
+        """A client that had entered is gone."""
+        if bound is not None:
+            self._shares[bound] -= 1
+            if not self._shares[bound]:
+                del self._shares[bound]
