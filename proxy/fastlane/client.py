@@ -44,7 +44,7 @@ class ClientSide(Wire):
         self._discarding = False
         self._discarded = 0
         self._gathering: tuple[Exchange, Head, bytearray] | None = None
-        self._said_all = False
+        self.has_ended = False
         self._advancing = False
         self._counted = False
 
@@ -67,7 +67,7 @@ class ClientSide(Wire):
             self.reader(data)
 
     def said_all(self, *, whole: bool) -> None:
-        self._said_all = True
+        self.has_ended = True
         if self.relay is not None:
             self.relay.client_ended(whole=whole)
         elif not whole or (self.tls is not None and not self.tls.established):
@@ -164,7 +164,7 @@ class ClientSide(Wire):
     def _wait(self) -> None:
         """Nothing to do until more comes."""
         begun = not self.requests.between and bytes(self.requests.buffer) not in (b"", b"\r")
-        if self._said_all:
+        if self.has_ended:
             if begun:
                 self.refuse_early(Reason.MALFORMED_REQUEST, "the connection ended inside the request head", tell=False)
             self.close()
@@ -193,6 +193,8 @@ class ClientSide(Wire):
         """Read the body of a request that is answered here, or throw it away."""
         piece = self.requests.next()
         if piece is None:
+            if self.has_ended:
+                self.left()
             return False
         gathering = self._gathering
         if gathering is None:

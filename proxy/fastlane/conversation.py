@@ -167,6 +167,9 @@ class Conversation:
         while not self.asked and upstream.writable:
             piece = self.client.requests.next()
             if piece is None:
+                if self.client.has_ended:
+                    self.client.left()  # inside the body: the upstream must not take it for whole
+                    return False
                 break
             if isinstance(piece, End):
                 self.asked = True

@@ -1,0 +1,112 @@
+"""Both lanes side by side, each in a proxy of its own before an upstream of its own."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.outgate import Outgate
+from tests.support.rawclient import RawClient
+from tests.support.upstream import Answer, Upstream
+
+LAUNCH = Path(__file__).with_name("launch_other.py")
+HOST = "good.example"
+POLICY = """
+version: 1
+name: lanes
+allow:
+  - {id: good, why: w, hosts: [good.example], schemes: [http], access: any, paths: ["/good/**"]}
+"""
+# What differs between any two exchanges.
+_OWN = frozenset(("id", "time", "client", "upstream_ip", "seq", "prev", "hash", "chain"))
+SETTLED = 2.0
+
+
+class OtherLane(Outgate):
+    def command(self) -> list[str]:
+        return [sys.executable, str(LAUNCH), *super().command()[1:]]
+
+
+@dataclass
+class Seen:
+    """What one lane made of a stream: what the client got, what went upstream, what is on record."""
+
+    answers: bytes
+    upstream: bytes
+    events: list[dict[str, Any]]
+
+
+@dataclass
+class Lane:
+    """`_read` is how many bytes of each log were looked at."""
+
+    proxy: Outgate
+    upstream: Upstream
+    _read: dict[Path, int] = field(default_factory=dict)
+
+    def send(self, stream: bytes) -> tuple[bytes, bytes]:
+        """Send a stream inside CONNECT, then say that it is all; what comes back, and what went upstream."""
+        before = len(self.upstream.record.raw())
+        with RawClient(self.proxy.address) as client:
+            assert client.connect(f"{HOST}:80").status == 200
+            try:
+                client.send(stream)
+                client.end()
+                answers = client.read_to_end()
+            except OSError:
+                answers = b"reset"
+        return answers, self.upstream.record.raw()[before:]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What was recorded since this was asked last."""
+        new = []
+        for file in sorted(self.proxy.state.glob("audit/worker-*.jsonl")):
+            with file.open("rb") as log:
+                log.seek(self._read.get(file, 0))
+                data = log.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read[file] = self._read.get(file, 0) + len(whole)
+            new += [json.loads(line) for line in whole.splitlines()]
+        return [plain(event) for event in new]
+
+
+def plain(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name not in _OWN and not name.endswith("_ms")}
+
+
+@dataclass
+class Lanes:
+    fast: Lane
+    other: Lane
+
+    def answer_with(self, answer: Answer) -> None:
+        for lane in (self.fast, self.other):
+            lane.upstream.otherwise(answer)
+
+    def send(self, stream: bytes) -> tuple[Seen, Seen]:
+        """What both make of a stream. An event may be written just after its client has its answer."""
+        passed = [lane.send(stream) for lane in (self.fast, self.other)]
+        events = [lane.events() for lane in (self.fast, self.other)]
+        deadline = time.monotonic() + SETTLED
+        while (len(events[0]) != len(events[1]) or not events[0]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+            events = [old + lane.events() for old, lane in zip(events, (self.fast, self.other), strict=True)]
+        fast, other = (Seen(*each, found) for each, found in zip(passed, events, strict=True))
+        return fast, other
+
+
+@contextmanager
+def both(folder: Path) -> Iterator[Lanes]:
+    with ExitStack() as stack:
+        lanes = []
+        for name, kind in (("fast", Outgate), ("other", OtherLane)):
+            place = folder / name
+            place.mkdir()
+            upstream = stack.enter_context(Upstream(place, tls=False))
+            proxy = stack.enter_context(kind(place, POLICY, connect_to={f"{HOST}:80": upstream.port}))
+            lanes.append(Lane(proxy, upstream))
+        yield Lanes(*lanes)
