@@ -30,6 +30,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from proxy import limits
 from proxy.engine.state import session_of
+from proxy.fastlane.parse import REQUEST_LINE
 from proxy.policy.reason import Reason
 
 # RFC 9112 section 4; a server may leave out the space before a reason that it does not give.
@@ -140,6 +141,8 @@ class ClientSide(_Bounded, _http1.Http1Server):
         try:
             if not lines:
                 raise ValueError("empty lines without end")
+            if not REQUEST_LINE.fullmatch(lines[0]):
+                raise ValueError("not a request line")
             self.request = http1.read_request_head([bytes(line) for line in lines])
             size = http1.expected_http_body_size(self.request)
             if self.request.data.http_version not in _VERSIONS:

@@ -247,13 +247,14 @@ class ClientSide(Wire):
             self.advance()
 
     def conversed(self, *, keep: bool, whole: bool = True, goodbye: bool = True) -> None:
-        """The conversation is over."""
+        """The conversation is over. What is still to come of its request is thrown away."""
         self.conversation = None
         self.keep = self.keep and keep
-        if not self.keep:
+        if not keep:
             self.close(whole=whole, goodbye=goodbye)
-        else:
-            self.advance()
+            return
+        self._discarding, self._discarded = self.requests.in_body, 0
+        self.advance()
 
     def _malformed(self, error: BadMessage) -> None:
         reason = Reason.LIMIT_EXCEEDED if error.too_large else Reason.MALFORMED_REQUEST

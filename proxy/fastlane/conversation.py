@@ -330,7 +330,7 @@ class Conversation:
             self.client.lane.pool.put(self._key(), upstream)
         else:
             upstream.close()
-        self.client.conversed(keep=self.asked and passing.framing is not Framing.CLOSE)
+        self.client.conversed(keep=passing.framing is not Framing.CLOSE)
 
     def _cut(self) -> None:
         if self.passing is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import h11
 from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
+from mitmproxy.net.http.url import parse_authority
 
 from proxy import limits
 from proxy.head import Head, Headers
@@ -17,7 +18,8 @@ from proxy.passing import Answer, has_body, is_in_doubt
 
 type Body = ChunkedReader | ContentLengthReader | Http10Reader
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\xff]+) (HTTP/1\.[01])")
+REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
+"""Strict (RFC 9112 section 3), for both lanes. Whether it is a method and a target is the gate's to say."""
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -130,7 +132,7 @@ class Requests(_Reader):
         lines = self._lines()
         if lines is None:
             return None
-        match = _REQUEST_LINE.fullmatch(lines[0])
+        match = REQUEST_LINE.fullmatch(lines[0])
         if match is None:
             raise BadMessage("the request line cannot be read")
         method, target, version = match.groups()
@@ -178,22 +180,30 @@ def _fields(lines: list[bytearray]) -> Headers:
     """Names and values, as they came; whether each is well formed is the gate's to say (`head.read_head`)."""
     fields = []
     for line in lines[1:]:
+        if line[0] in b" \t" and fields:
+            name, value = fields.pop()
+            fields.append((name, value + b"\r\n " + line.strip()))  # folded: refused as what it is
+            continue
         name, separator, value = bytes(line).partition(b":")
-        if not separator or not name or name[0] in b" \t":
+        if not separator or not name:
             raise BadMessage("a header line cannot be read")
-        fields.append((name, value.strip(b" \t")))
+        fields.append((name, value.strip()))
     return tuple(fields)
 
 
 def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head:
     """The forms of a target (RFC 9112 section 3.2) taken apart."""
+    if target[:1] == b"/" or target == b"*":
+        return Head(method, target, version, fields)
     if method == b"CONNECT":
+        try:
+            parse_authority(target, check=True)
+        except ValueError:
+            raise BadMessage("the target is not a host and a port") from None
         return Head(method, b"", version, fields, b"", target)
     scheme, separator, rest = target.partition(b"://")
-    if target[:1] in (b"/", b"*") or not separator:
-        return Head(method, target, version, fields)
-    if scheme.lower() not in (b"http", b"https"):
-        raise BadMessage("the target is of no known scheme")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise BadMessage("the target is of no known form")
     authority, _, path = rest.partition(b"/")
     return Head(method, b"/" + path, version, fields, scheme, authority)
 

@@ -18,6 +18,15 @@ from proxy.answer import BodyFilter
 from proxy.audit.sink import AuditSink, AuditUnavailable
 from proxy.dial import Dialer
 from proxy.engine import stream
+from proxy.engine.listener import Listener
+from proxy.fastlane import conversation
+from proxy.fastlane.client import ClientSide
+from proxy.fastlane.connecting import Connecting
+from proxy.fastlane.conversation import Conversation
+from proxy.fastlane.parse import Requests as Reader
+from proxy.fastlane.tls import LeafContexts
+from proxy.fastlane.tls import Tls as LaneTls
+from proxy.fastlane.upstream import Upstream as Upstreams
 from proxy.gate import Gate
 from tests.support import answers
 from tests.support.engine import Engine, make_services, running
@@ -49,8 +58,15 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
         yield server
 
 
+@pytest.fixture(params=["fast", "other"])
+def lane(request: pytest.FixtureRequest) -> str:
+    """The lane that the client is on."""
+    return str(request.param)
+
+
 @pytest.fixture
-def engine(tmp_path: Path, upstream: Upstream) -> Iterator[Engine]:
+def engine(tmp_path: Path, upstream: Upstream, lane: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setattr(Listener, "fast", lane == "fast")
     services = make_services(
         tmp_path / "engine", POLICY, {("good.example", 443): upstream.port}, upstream.ca_file, {"KEY": SECRET}
     )
@@ -89,6 +105,7 @@ def test_every_addon_is_in_the_list() -> None:
     assert {type(addon) for addon in addons.build()} == {addon for addon, _ in HOOKS}
 
 
+@pytest.mark.parametrize("lane", ["other"])
 @pytest.mark.parametrize(("addon", "hook"), HOOKS, ids=lambda value: getattr(value, "__name__", value))
 def test_a_hook_that_raises_lets_nothing_pass(
     engine: Engine, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, addon: type, hook: str
@@ -103,7 +120,15 @@ def test_a_hook_that_raises_lets_nothing_pass(
     assert (upstream.record.raw() == b"") is before_the_request
 
 
-@pytest.mark.parametrize(("owner", "part"), [(Gate, "finish"), (Record, "client_disconnected")])
+@pytest.mark.parametrize(
+    ("lane", "owner", "part"),
+    [
+        ("fast", Gate, "finish"),
+        ("fast", Gate, "close"),
+        ("other", Gate, "finish"),
+        ("other", Record, "client_disconnected"),
+    ],
+)
 def test_a_record_that_raises_is_made_up_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, owner: type, part: str, tmp_path: Path
 ) -> None:
@@ -123,12 +148,23 @@ PARTS = [
     (gate, "check_credentials"),
     (AuditSink, "begin"),
     (Dialer, "open"),
-    (stream, "check_upstream"),
-    (stream, "upstream_request"),
 ]
+PARTS_OF = {
+    "other": [*PARTS, (stream, "check_upstream"), (stream, "upstream_request")],
+    "fast": [
+        *PARTS,
+        *((ClientSide, name) for name in ("received", "http", "advance", "_step", "_request")),
+        *((Connecting, name) for name in ("connect", "_first", "_greet")),
+        *((Conversation, name) for name in ("start", "_dial", "_connected", "_check", "pump")),
+        *((Upstreams, name) for name in ("greeted", "_greet")),
+        *((Reader, name) for name in ("feed", "next")),
+        *((LeafContexts, "context"), (LaneTls, "feed"), (conversation, "dial")),
+    ],
+}
+EACH = [(lane, owner, part) for lane, parts in PARTS_OF.items() for owner, part in parts]
 
 
-@pytest.mark.parametrize(("owner", "part"), PARTS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("lane", "owner", "part"), EACH, ids=lambda value: getattr(value, "__name__", value))
 def test_a_part_that_raises_lets_nothing_pass(
     engine: Engine, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
 ) -> None:
@@ -136,6 +172,19 @@ def test_a_part_that_raises_lets_nothing_pass(
     status, _ = attempt(engine)
     assert status in (None, 502, 503)
     assert upstream.record.raw() == b""
+
+
+@pytest.mark.parametrize("lane", ["fast"])
+@pytest.mark.parametrize(
+    ("owner", "part"),
+    [(Conversation, "_begin"), (Conversation, "_frame"), (Conversation, "_end"), (conversation, "let_pass")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_raises_at_the_answer_lets_none_look_whole(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
+) -> None:
+    monkeypatch.setattr(owner, part, boom)
+    assert attempt(engine)[0] in (None, 503)
 
 
 def test_an_audit_log_that_cannot_be_written_stops_forwarding(

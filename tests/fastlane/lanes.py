@@ -1,6 +1,7 @@
 """Both lanes side by side, each in a proxy of its own before an upstream of its own."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -51,12 +52,14 @@ class Lane:
     def send(self, stream: bytes) -> tuple[bytes, bytes]:
         """Send a stream inside CONNECT, then say that it is all; what comes back, and what went upstream."""
         before = len(self.upstream.record.raw())
-        with RawClient(self.proxy.address) as client:
+        with RawClient(self.proxy.address, 3.0) as client:
             assert client.connect(f"{HOST}:80").status == 200
             try:
                 client.send(stream)
                 client.end()
                 answers = client.read_to_end()
+            except TimeoutError:
+                answers = b"hang"
             except OSError:
                 answers = b"reset"
         return answers, self.upstream.record.raw()[before:]
@@ -75,7 +78,8 @@ class Lane:
 
 
 def plain(event: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name not in _OWN and not name.endswith("_ms")}
+    kept = {name: value for name, value in event.items() if name not in _OWN and not name.endswith("_ms")}
+    return kept | {"detail": re.sub(r"^refused \d+ times; ", "", event["detail"])}
 
 
 @dataclass

@@ -22,7 +22,14 @@ FIELDS = [
     *(b"Accept: */*", b"Connection: close", b"Connection: keep-alive, X-A", b"X-A: b", b"X-A: \xc3\xa9", b"X-B:"),
     *(b"Expect: 100-continue", b"Expect: more", b"Transfer-Encoding: gzip", b"TE: trailers", b"Upgrade: h2c"),
     *(b"Content-Length: 1", b"Content-Length: +3", b"Content-Length: 3, 3", b"Host: good.example", b" folded: x"),
-    *(b"X-Http-Method-Override: PUT", b"X_Real_Host: x", b"Content_Length: 3", b"Name : x", b"Na\x00me: x", b"X: a\x00b"),
+    *(
+        b"X-Http-Method-Override: PUT",
+        b"X_Real_Host: x",
+        b"Content_Length: 3",
+        b"Name : x",
+        b"Na\x00me: x",
+        b"X: a\x00b",
+    ),
     *(b"X: a\rb", b"no colon", b": empty", b"X-Long: " + b"a" * 5000, b"Proxy-Authorization: Basic eDp5"),
 ]
 BODIES = [

@@ -16,12 +16,14 @@ LAUNCH = Path(__file__).with_name("launch.py")
 
 @dataclass
 class Faulty(Outgate):
-    """`limits` replaces values of proxy/limits.py in the process that is started."""
+    """`limits` replaces values of proxy/limits.py in the process that is started. `lane` is that of its clients."""
 
+    lane: str = "fast"
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def command(self) -> list[str]:
         (self.folder / "limits.json").write_text(json.dumps(dict(self.limits)))
+        (self.folder / "lane").write_text(self.lane)
         return [sys.executable, str(LAUNCH), str(self.folder), *super().command()[1:]]
 
     @contextmanager

@@ -99,6 +99,9 @@ def main() -> None:
         assert hasattr(limits, name), name
         setattr(limits, name, value)
     arm()
+    from proxy.engine.listener import Listener
+
+    Listener.fast = (FOLDER / "lane").read_text() == "fast"
     assert threading.active_count() == 1, "the supervisor forks"
     from proxy.cli import main as outgate
 

@@ -15,6 +15,11 @@ from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine import reload, stream
 from proxy.engine.certificates import ClientContexts, UpstreamContext
+from proxy.fastlane import conversation
+from proxy.fastlane.client import ClientSide
+from proxy.fastlane.connecting import Connecting
+from proxy.fastlane.conversation import Conversation
+from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate
 
 PARTS: dict[str, tuple[Any, str]] = {
@@ -35,12 +40,26 @@ PARTS: dict[str, tuple[Any, str]] = {
     "policy reload": (reload, "load_policies"),
 }
 
+# Of the fast lane: what asyncio or a task calls, and the steps that follow from it.
+LANE: dict[str, tuple[Any, str]] = {
+    "lane client bytes": (ClientSide, "received"),
+    "lane client step": (ClientSide, "advance"),
+    "lane hello": (Connecting, "_greet"),
+    "lane leaf": (LeafContexts, "context"),
+    "lane upstream": (conversation, "dial"),
+    "lane connected": (Conversation, "_connected"),
+    "lane upstream check": (Conversation, "_check"),
+    "lane answer": (conversation, "let_pass"),
+    "lane answer piece": (Conversation, "_frame"),
+    "lane client gone": (ClientSide, "gone"),
+}
+
 
 def points() -> dict[str, tuple[Any, str]]:
     """Owner and attribute of every point, by its name."""
     hooks = {f"hook {name}": (type(addon), name) for addon in addons.build() for name in _public(type(addon))}
     gate = {f"gate {name}": (Gate, name) for name in _public(Gate)}
-    return hooks | gate | PARTS
+    return hooks | gate | PARTS | LANE
 
 
 def _public(owner: type) -> Iterator[str]:

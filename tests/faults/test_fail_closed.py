@@ -6,7 +6,7 @@ the upstream gets no byte (or not one more than it had), and the exchange is on 
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -75,7 +75,33 @@ PHASES = {
     "upstream check": BEFORE,
     "upstream head": BEFORE,
     "policy reload": RELOAD,
+    "lane client bytes": BEFORE,
+    "lane client step": BEFORE,
+    "lane hello": BEFORE,
+    "lane leaf": BEFORE,
+    "lane upstream": BEFORE,
+    "lane connected": BEFORE,
+    "lane upstream check": BEFORE,
+    "lane answer": DURING,
+    "lane answer piece": DURING,
+    "lane client gone": AFTER,
 }
+# What one lane alone comes by; every other point is on the way of both.
+OTHER_ONLY = ("client certificate", "upstream verification", "upstream check", "upstream head")
+
+
+def lanes_of(point: str) -> list[str]:
+    if point.startswith("lane "):
+        return ["fast"]
+    return ["other"] if point.startswith("hook ") or point in OTHER_ONLY else ["fast", "other"]
+
+
+def both(points: Iterable[str]) -> list[tuple[str, str]]:
+    """Each point on each lane that it is in; one lane after the other, as each needs a proxy of its own."""
+    points = list(points)
+    return [(lane, point) for lane in ("fast", "other") for point in points if lane in lanes_of(point)]
+
+
 ASYNCHRONOUS = ("connect", "resolver")
 # Where the point is not on the way to the upstream.
 HOSTS = {"resolver": "unmapped.example", "gate answer": "outgate.internal", "gate note_refusal": "denied.example"}
@@ -92,7 +118,7 @@ class World:
     def attempt(self, point: str) -> str:
         """Ask for what reaches the point: `whole` answer, `refused`, or `closed` without a whole answer."""
         host = HOSTS.get(point, "good.example")
-        path = "/cut" if point == "hook error" else "/slow" if PHASES[point] == TICK else "/x"
+        path = "/cut" if point in ("hook error", "lane client gone") else "/slow" if PHASES[point] == TICK else "/x"
         with self.proxy.client() as client:
             try:
                 return _ask(client, self.proxy, host, path)
@@ -131,8 +157,13 @@ def _ask(client: RawClient, proxy: Faulty, host: str, path: str) -> str:
     return "refused" if answer.header("proxy-status") else "whole"
 
 
+@pytest.fixture(scope="module", params=["fast", "other"])
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, lane: str) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("faults")
     with Upstream(folder, authority=Authority(folder)) as upstream:
         upstream.otherwise(answers.chunked([BODY]))
@@ -144,6 +175,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             connect_to={"good.example:443": upstream.port},
             upstream_ca=(upstream.ca_file,),
             environ={"KEY": SECRET},
+            lane=lane,
             limits={"RESOLVE_TIME": 0.5, "DIAL_TIME": 1.0, "DRAIN_TIME": 0.5},
         )
         proxy.folder.mkdir()
@@ -163,7 +195,7 @@ def test_nothing_is_broken_until_it_is_armed(world: World) -> None:
 PASSING = [point for point in PHASES if PHASES[point] not in (AFTER, RELOAD)]
 
 
-@pytest.mark.parametrize("point", PASSING)
+@pytest.mark.parametrize(("lane", "point"), both(PASSING), scope="module")
 def test_what_raises_lets_nothing_pass(world: World, point: str) -> None:
     before, reached, sent = world.ids(), len(world.upstream.record.raw()), len(world.upstream.record.requests)
     workers = world.proxy.workers_alive()
@@ -178,7 +210,7 @@ def test_what_raises_lets_nothing_pass(world: World, point: str) -> None:
     assert world.proxy.workers_alive() == workers
 
 
-@pytest.mark.parametrize("point", PASSING)
+@pytest.mark.parametrize(("lane", "point"), both(PASSING), scope="module")
 def test_a_cancelled_task_leaves_nobody_waiting_and_passes_no_half(world: World, point: str) -> None:
     """A cancellation takes effect at the next wait: until then the exchange, which was judged, may get whole."""
     before, sent = world.ids(), len(world.upstream.record.requests)
@@ -192,7 +224,7 @@ def test_a_cancelled_task_leaves_nobody_waiting_and_passes_no_half(world: World,
 
 
 @pytest.mark.parametrize("kind", ["raise", "cancel"])
-@pytest.mark.parametrize("point", [point for point in PHASES if PHASES[point] == AFTER])
+@pytest.mark.parametrize(("lane", "point"), both(point for point in PHASES if PHASES[point] == AFTER), scope="module")
 def test_a_record_that_fails_is_made_up_for(world: World, point: str, kind: str) -> None:
     before, sent = world.ids(), len(world.upstream.record.requests)
     with world.proxy.armed(point, kind):
@@ -203,7 +235,7 @@ def test_a_record_that_fails_is_made_up_for(world: World, point: str, kind: str)
     assert len(set(world.settle(before))) == 1
 
 
-@pytest.mark.parametrize("point", ASYNCHRONOUS)
+@pytest.mark.parametrize(("lane", "point"), both(ASYNCHRONOUS), scope="module")
 def test_what_waits_for_ever_is_given_up(world: World, point: str) -> None:
     before, reached = world.ids(), len(world.upstream.record.raw())
     with world.proxy.armed(point, "hang"):
@@ -212,13 +244,21 @@ def test_what_waits_for_ever_is_given_up(world: World, point: str) -> None:
     assert len(world.settle(before)) == 1
 
 
+HANGING = [
+    name for name in PHASES if PHASES[name] in (BEFORE, DURING) and name not in ASYNCHRONOUS and name != "dialer"
+]
+
+
 @pytest.mark.parametrize(
-    "point",
+    ("lane", "point"),
     [
-        name if name in ("hook requestheaders", "credential source") else pytest.param(name, marks=pytest.mark.slow)
-        for name in PHASES
-        if PHASES[name] in (BEFORE, DURING) and name not in ASYNCHRONOUS and name != "dialer"
+        (lane, name)
+        if name in ("hook requestheaders", "credential source")
+        else pytest.param(lane, name, marks=pytest.mark.slow)
+        for lane, name in both(HANGING)
+        if name != "lane upstream"  # asynchronous
     ],
+    scope="module",
 )
 def test_a_hang_sends_nothing_and_ends_with_its_worker(world: World, point: str) -> None:
     before, reached, sent = world.ids(), len(world.upstream.record.raw()), len(world.upstream.record.requests)
@@ -235,7 +275,11 @@ def test_a_hang_sends_nothing_and_ends_with_its_worker(world: World, point: str)
     assert len(recorded) == 1 if PHASES[point] == DURING else len(recorded) <= 1
 
 
-@pytest.mark.parametrize("point", ["hook requestheaders", "hook tls_clienthello", "audit begin", "upstream check"])
+@pytest.mark.parametrize(
+    ("lane", "point"),
+    both(["hook requestheaders", "hook tls_clienthello", "audit begin", "upstream check", "lane upstream check"]),
+    scope="module",
+)
 def test_a_cancellation_that_nobody_sent_leaves_nobody_waiting(world: World, point: str) -> None:
     """`CancelledError` is no `Exception`, and ends a task without a word."""
     before, reached = world.ids(), len(world.upstream.record.raw())
