@@ -1,5 +1,6 @@
 """The TLS hello of a client: gathered in bounds, read by mitmproxy's parser, judged by the gate."""
 
+from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy.layers.tls import get_client_hello, parse_client_hello
 from mitmproxy.tls import ClientHello
 
@@ -16,6 +17,11 @@ _RECORD_HEAD = 5
 
 class BadHello(ValueError):
     """The bytes are not a ClientHello that can be read, or one that is too large or in too many pieces."""
+
+
+def starts_handshake(data: bytes) -> bool:
+    """Whether at least three bytes begin a TLS handshake of a known version."""
+    return starts_like_tls_record(data)
 
 
 def looks_like_tls(data: bytes) -> bool:

@@ -7,10 +7,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from mitmproxy.net.tls import starts_like_tls_record
 
 from proxy.dial import DialError
-from proxy.engine.hello import BadHello, client_name, hello_complete, judge_hello, read_hello
+from proxy.engine.hello import BadHello, client_name, hello_complete, judge_hello, read_hello, starts_handshake
 from proxy.exchange import Exchange
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.tls import Tls
@@ -88,7 +87,7 @@ class Connecting:
         start = bytes(self._hello[:1])
         if start == b"\x16" and len(self._hello) < 3:
             return
-        if start == b"\x16" and starts_like_tls_record(bytes(self._hello)):
+        if start == b"\x16" and starts_handshake(bytes(self._hello)):
             self._greet(bytes(self._hello))
         elif start and start in _HTTP_START:
             plain, self._hello = bytes(self._hello), bytearray()

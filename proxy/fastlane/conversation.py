@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("engine")
 
+_GATHERED = 16  # pieces of a request that are sent with one call
+
 
 class Conversation:
     """Drives one exchange between its client and its upstream."""
@@ -164,28 +166,33 @@ class Conversation:
         if upstream is None or self._over:
             return not self._over
         parts, self._unsent = self._unsent, []
-        while not self.asked and upstream.writable:
-            piece = self.client.requests.next()
-            if piece is None:
-                if self.client.has_ended:
-                    self.client.left()  # inside the body: the upstream must not take it for whole
-                    return False
-                break
-            if isinstance(piece, End):
-                self.asked = True
-                if self._chunked:
-                    parts.append(b"0\r\n\r\n")
-            elif isinstance(piece, bytes | bytearray):
-                self.exchange.bytes_out += len(piece)
-                parts.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-            if len(parts) > 16:
-                upstream.send(b"".join(parts))
-                parts = []
-        if parts:
-            upstream.send(parts[0] if len(parts) == 1 else b"".join(parts))
+        try:
+            while not self.asked and upstream.writable and self._take(parts):
+                if len(parts) > _GATHERED:
+                    upstream.send(b"".join(parts))
+                    parts.clear()
+        finally:
+            if parts and not self._over:
+                upstream.send(parts[0] if len(parts) == 1 else b"".join(parts))
         if self.asked and self.answered_all:
             self._finish()
         return not self._over
+
+    def _take(self, parts: list[bytes]) -> bool:
+        """Take one piece of the request; false if there is none now."""
+        piece = self.client.requests.next()
+        if piece is None:
+            if self.client.has_ended:
+                self.client.left()  # inside the body: the upstream must not take it for whole
+            return False
+        if isinstance(piece, End):
+            self.asked = True
+            if self._chunked:
+                parts.append(b"0\r\n\r\n")
+        elif isinstance(piece, bytes | bytearray):
+            self.exchange.bytes_out += len(piece)
+            parts.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        return True
 
     def upstream_drained(self) -> None:
         self.client.advance()

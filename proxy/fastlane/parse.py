@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import h11
 from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.net.http.url import parse_authority
 
 from proxy import limits
 from proxy.head import Head, Headers
@@ -21,7 +20,8 @@ type Body = ChunkedReader | ContentLengthReader | Http10Reader
 REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
 """Strict (RFC 9112 section 3), for both lanes. Whether it is a method and a target is the gate's to say."""
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_AUTHORITY = re.compile(rb"(?:[^:/\[\]]+|\[[^/]+\])(?::[0-9]+)?")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 
 
 class BadMessage(ValueError):
@@ -43,11 +43,14 @@ END = End()
 class _Reader:
     """What both directions share: a buffer, and the body of the message that is being read."""
 
+    blank_lines = 0  # that may come before a head
+
     def __init__(self) -> None:
         self.buffer = ReceiveBuffer()
         self._body: Body | None = None
         self._whole = False  # the end of the body is there, behind what was pulled last
         self._blank_lines = 0
+        self._broken = False  # the body, behind what was pulled last
 
     @property
     def between(self) -> bool:
@@ -85,7 +88,7 @@ class _Reader:
         while lines == []:
             # RFC 9112 section 2.2: some clients end a body with a line that is not part of it.
             self._blank_lines += 1
-            if self._blank_lines > limits.MAX_BLANK_LINES:
+            if self._blank_lines > self.blank_lines:
                 raise BadMessage("empty lines without end")
             lines = self.buffer.maybe_extract_lines()
         if lines is None:
@@ -100,11 +103,12 @@ class _Reader:
     def _of_body(self, body: Body) -> bytes | End | None:
         """What there is of the body, in one piece: small chunks must not cost a turn each."""
         pieces: list[bytes] = []
-        while not self._whole:
+        while not self._whole and not self._broken:
             try:
                 event = body(self.buffer)
             except h11.ProtocolError:
-                raise BadMessage("the body cannot be read") from None
+                self._broken = True
+                break
             if isinstance(event, h11.Data):
                 pieces.append(event.data)
             elif event is None:
@@ -113,6 +117,8 @@ class _Reader:
                 self._whole = True
         if pieces:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._broken:
+            raise BadMessage("the body cannot be read")
         if self._whole:
             self._body = None
             return END
@@ -124,6 +130,8 @@ class _Reader:
 
 class Requests(_Reader):
     """The requests of one client."""
+
+    blank_lines = limits.MAX_BLANK_LINES
 
     def next(self) -> Head | bytes | End | None:
         """The next piece; None while more bytes are needed. Raises `BadMessage`."""
@@ -178,7 +186,7 @@ class Answers(_Reader):
 
 def _fields(lines: list[bytearray]) -> Headers:
     """Names and values, as they came; whether each is well formed is the gate's to say (`head.read_head`)."""
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     for line in lines[1:]:
         if line[0] in b" \t" and fields:
             name, value = fields.pop()
@@ -196,10 +204,8 @@ def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head
     if target[:1] == b"/" or target == b"*":
         return Head(method, target, version, fields)
     if method == b"CONNECT":
-        try:
-            parse_authority(target, check=True)
-        except ValueError:
-            raise BadMessage("the target is not a host and a port") from None
+        if not _AUTHORITY.fullmatch(target):
+            raise BadMessage("the target is not a host and a port")
         return Head(method, b"", version, fields, b"", target)
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
@@ -209,18 +215,22 @@ def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head
 
 
 def _request_size(head: Head) -> int | None:
-    """How the body ends. A head for which that is in doubt is refused by the gate, and nothing is read after it."""
-    if head.values(b"transfer-encoding"):
-        return None
-    lengths = head.values(b"content-length")
-    return int(lengths[0]) if len(lengths) == 1 and _LENGTH.fullmatch(lengths[0]) else 0
+    """How the body ends (RFC 9112 section 6.3). Raises `BadMessage` where two readers could disagree."""
+    codings, lengths = head.values(b"transfer-encoding"), head.values(b"content-length")
+    if codings:
+        return None  # any doubt about it is the gate's to refuse, and then nothing is read
+    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+        raise BadMessage("the framing is in doubt")
+    return int(lengths[0]) if lengths else 0
 
 
 def _answer_size(answer: Answer, method: str) -> int | None:
-    """RFC 9112 section 6.3. Of an answer whose framing is in doubt nothing is read: it is refused."""
+    """RFC 9112 section 6.3. Of an answer whose codings are in doubt nothing is read: it is refused."""
+    lengths = answer.values(b"content-length")
+    if not answer.values(b"transfer-encoding") and (len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))):
+        raise BadMessage("the length of the answer is in doubt")
     if is_in_doubt(answer) or not has_body(method.encode(), answer.status):
         return 0
-    lengths = answer.values(b"content-length")
     return None if answer.values(b"transfer-encoding") else int(lengths[0]) if lengths else -1
 
 
