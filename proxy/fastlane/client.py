@@ -107,6 +107,8 @@ class ClientSide(Wire):
 
     def failed(self) -> None:
         """Our own code raised: refuse what is open, and cut."""
+        if not self.closed and not self.session.open:
+            self.session.new_exchange()  # for what the client has begun, so that its end is on record
         self.session.bar(Reason.POLICY_ERROR, "an internal error")
         for exchange in self.session.open.values():
             exchange.refuse(Reason.POLICY_ERROR, "an internal error")
