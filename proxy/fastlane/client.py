@@ -40,6 +40,7 @@ class ClientSide(Wire):
         self.relay: Relay | None = None
         self.reader: Callable[[bytes], None] = self.http
         self.keep = True
+        self.unjudged = True  # the gate has not spoken yet about what the client has begun
         self._connecting = Connecting(self)
         self._discarding = False
         self._discarded = 0
@@ -107,7 +108,7 @@ class ClientSide(Wire):
 
     def failed(self) -> None:
         """Our own code raised: refuse what is open, and cut."""
-        if not self.closed and not self.session.open:
+        if self.unjudged and not self.closed and not self.session.open:
             self.session.new_exchange()  # for what the client has begun, so that its end is on record
         self.session.bar(Reason.POLICY_ERROR, "an internal error")
         for exchange in self.session.open.values():
@@ -155,6 +156,7 @@ class ClientSide(Wire):
             return False
         piece = self.requests.next()
         if isinstance(piece, Head):
+            self.unjudged = True
             if piece.method == b"CONNECT":
                 self.requests.next()  # its end: it has no body
                 return self._connecting.connect(piece)
@@ -178,6 +180,7 @@ class ClientSide(Wire):
             self.keep = False
         tls = self.tls is not None
         judged = self.lane.gate.request(self.session, head, tls=tls)
+        self.unjudged = False
         if isinstance(judged, Outbound):
             self.conversation = Conversation(self, judged, head)
             self.conversation.start()

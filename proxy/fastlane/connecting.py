@@ -51,6 +51,7 @@ class Connecting:
         client = self._client
         session = client.session
         exchange = client.lane.gate.connect(session, head)
+        client.unjudged = False
         if not exchange.allowed or session.target is None:
             self._refuse(exchange)
             return not client.closed

@@ -176,7 +176,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, lane: str) -> Iterator[World
             upstream_ca=(upstream.ca_file,),
             environ={"KEY": SECRET},
             lane=lane,
-            limits={"RESOLVE_TIME": 0.5, "DIAL_TIME": 1.0, "DRAIN_TIME": 0.5},
+            limits={"RESOLVE_TIME": 0.5, "DIAL_TIME": 1.0, "DRAIN_TIME": 0.5, "KEPT_TIME": 0.0},
         )
         proxy.folder.mkdir()
         with proxy:
