@@ -226,10 +226,12 @@ def _request_size(head: Head) -> int | None:
 
 def _answer_size(answer: Answer, method: str) -> int | None:
     """RFC 9112 section 6.3. Of an answer whose codings are in doubt nothing is read: it is refused."""
+    if not has_body(method.encode(), answer.status):
+        return 0
     lengths = answer.values(b"content-length")
     if not answer.values(b"transfer-encoding") and (len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))):
         raise BadMessage("the length of the answer is in doubt")
-    if is_in_doubt(answer) or not has_body(method.encode(), answer.status):
+    if is_in_doubt(answer):
         return 0
     return None if answer.values(b"transfer-encoding") else int(lengths[0]) if lengths else -1
 
