@@ -53,3 +53,5 @@ MAX_LOOKUPS = 16  # names that are looked up at once for one sandbox, in each wo
 MAX_REFUSALS = 100  # of one client connection in REFUSALS_TIME
 REFUSALS_TIME = 60.0
 MAX_DISCARD = 16 << 20  # the body of a refused request that is read and thrown away before the connection is closed
+MAX_EARLIER_SECRETS = 16  # that answers of one host are masked for, beside those in force
+EARLIER_TIME = 14400.0  # for which a secret that is no longer in force is masked in answers

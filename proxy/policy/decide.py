@@ -6,7 +6,7 @@ Pure: a policy, a request and a date in, a decision out. Rule order never matter
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, reduce
 
 from proxy.policy.address import Network, within
 from proxy.policy.host import Host
@@ -16,7 +16,7 @@ from proxy.policy.request import Request
 from proxy.policy.rules import NEVER_METHODS, Policy, Rule
 
 # What `mode: observe` lets pass. Deny rules, address checks and every doubt about what a request is hold in each mode.
-_OBSERVABLE = frozenset(
+OBSERVABLE = frozenset(
     {
         Reason.HOST_NOT_ALLOWED,
         Reason.PORT_NOT_ALLOWED,
@@ -94,7 +94,7 @@ def decide(policy: Policy, request: Request, today: date) -> Decision:
             readable = rule.paths is None or reading.every
             return Decision(reason=Reason.DENIED_BY_RULE if readable else Reason.AMBIGUOUS_PATH, rule=rule.id)
     named = sorted(request.methods, key=lambda method: (method != request.method, method))
-    verdict = _agreed([_decide_allow(request, method, reading, allowing, today) for method in named])
+    verdict = _agreed(policy, [_decide_allow(request, method, reading, allowing, today) for method in named])
     return _observe(verdict) if policy.observe else verdict
 
 
@@ -125,17 +125,29 @@ def _decide_tunnel(policy: Policy, host: Host, port: int, tunnels: list[Rule], t
     return _allowed(host, current)
 
 
-def _agreed(verdicts: list[Decision]) -> Decision:
+def _agreed(policy: Policy, verdicts: list[Decision]) -> Decision:
     """The verdict on a request that some servers take for one of another method: each has one of its own, and all of
-    them must allow it in the same way. So what joins or splits rules changes nothing.
+    them must allow it with the same credential. It reaches what each of them reaches. So what joins or splits rules
+    changes nothing, and what takes an address from one of them opens nothing.
     """
     first, *others = verdicts
     refused = next((each for each in verdicts if not each.allowed), None)
     if refused is not None:
         return refused
-    if any((each.credential, each.networks) != (first.credential, first.networks) for each in others):
+    if any(_sent(policy, each) != _sent(policy, first) for each in others):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED, nearest=first.rule)
-    return first
+    return replace(first, networks=reduce(_in_both, (each.networks for each in verdicts))) if others else first
+
+
+def _sent(policy: Policy, verdict: Decision) -> object:
+    """What goes out as a credential, and how. Its name does not count."""
+    spec = None if verdict.credential is None else policy.credentials.get(verdict.credential)
+    return verdict.credential if spec is None else replace(spec, name="")
+
+
+def _in_both(one: tuple[Network, ...], other: tuple[Network, ...]) -> tuple[Network, ...]:
+    pairs = ((a, b) for a in one for b in other if a.version == b.version and a.overlaps(b))
+    return tuple(dict.fromkeys(a if a.prefixlen >= b.prefixlen else b for a, b in pairs))
 
 
 def _decide_allow(request: Request, method: str, reading: "_Reading", rules: tuple[Rule, ...], today: date) -> Decision:
@@ -195,7 +207,7 @@ def _denies(rule: Rule, request: Request, reading: "_Reading") -> bool:
 
 
 def _observe(decision: Decision) -> Decision:
-    if decision.allowed or decision.reason not in _OBSERVABLE:
+    if decision.allowed or decision.reason not in OBSERVABLE:
         return decision
     return replace(decision, allowed=True, observed=True)
 
