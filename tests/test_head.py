@@ -157,7 +157,9 @@ def test_half_an_upgrade_is_none(missing: int) -> None:
     "name",
     [
         *(b"X-Forwarded-Host", b"X-Forwarded-Uri", b"X-Forwarded-Method", b"X-Forwarded-Prefix", b"X-Original-URI"),
-        *(b"x.http.method.override", b"X_Original_URL", b"Forwarded", b"X-Rewrite-Url"),
+        *(b"x.http.method.override", b"X_Original_URL", b"Forwarded", b"X-Rewrite-Url", b"Method-Override"),
+        *(b"X-Tunneled-Method", b"X-Requested-Method", b"X-Envoy-Original-Method", b"X-Forwarded-Authority"),
+        *(b"_method", b"X-Accel-Redirect", b"X-Backend-Host", b"X-Original-Path", b"Http-Method"),
     ],
 )
 def test_what_changes_the_target_for_some_servers_stays(name: bytes) -> None:

@@ -452,10 +452,7 @@ class _Supervisor:
 
     def _address(self) -> str:
         """`HOST:PORT`, empty if there are only sandboxes with sockets of their own."""
-        if self.listening is None:
-            return ""
-        host, port = self.listening.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return "" if self.listening is None else str(_bound_to(self.listening))
 
     def _env_command(self) -> str:
         """The command that prints a sandbox's environment, with the options that it needs here."""

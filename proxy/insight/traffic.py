@@ -86,7 +86,7 @@ def rules(seen: Overview, most: int) -> Table:
         Column("first", "first used", "time"),
         Column("last", "last used", "time"),
     )
-    return Table("rules", "Rules", columns, rows[:most], max(0, len(rows) - most))
+    return Table.of("rules", "Rules", columns, rows, most)
 
 
 def timeline(seen: Overview) -> list[tuple[Any, int, int]]:

@@ -115,7 +115,7 @@ if os.fork() == 0:
     os.write(writer, b"held")
     for number in (0, 1, 2):
         os.close(number)
-    time.sleep(1000)
+    signal.pause()
 print(os.read(reader, 16).decode(), flush=True)
 os._exit(5)
 """

@@ -358,14 +358,7 @@ STEER = "\x1b[31m\u202e|<script>`x`"
 
 @pytest.mark.parametrize(
     ("command", "form"),
-    [
-        ("summary", "text"),
-        ("summary", "csv"),
-        ("new", "text"),
-        ("new", "json"),
-        ("denied", "csv"),
-        ("denied", "markdown"),
-    ],
+    [(command, form) for command in ("summary", "new", "denied") for form in ("text", "json", "csv", "markdown")],
 )
 def test_every_form_is_what_it_says_and_steers_no_terminal(audit: Any, command: str, form: str) -> None:
     write(
