@@ -38,25 +38,22 @@ class Undecodable(ValueError):
 
 def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
     """The headers that the client gets: end-to-end ones, with the secret masked. An upgrade keeps its two."""
-    dropped = _DROPPED | _named(headers)
+    folded = [(folded_field(key), key, value) for key, value in headers]
+    dropped = _DROPPED | _named(value for name, _, value in folded if name == "connection")
     if upgrade:
         dropped -= {"connection", "upgrade"}
     if mask is not None:
         dropped |= {"accept_ranges"}  # ranges are not asked for where a secret went in
-    kept = tuple(
-        (key, value)
-        for key, value in headers
-        if (name := folded_field(key)) not in dropped and not _is_ours(name, value)
-    )
+    kept = tuple((key, value) for name, key, value in folded if name not in dropped and not _is_ours(name, value))
+    mask = None if mask is None else mask.now()  # one for the whole head
     if mask is None or not mask.spans(b"\n".join(part for field in kept for part in field)):
         return kept
     return tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
 
 
-def _named(headers: Headers) -> frozenset[str]:
+def _named(values: Iterable[bytes]) -> frozenset[str]:
     """The fields that `Connection` takes away."""
-    lists = [value for key, value in headers if folded_field(key) == "connection"]
-    names = {folded_field(token.strip()) for value in lists for token in value.split(b",")}
+    names = {folded_field(token.strip()) for value in values for token in value.split(b",")}
     return frozenset(name for name in names - _END_TO_END if not name.startswith(_OF_CONTENT))
 
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from warnings import catch_warnings, simplefilter
 
-import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from proxy import roots
 from proxy.errors import ConfigError
 from proxy.policy.host import Host
 from proxy.state import PRIVATE, PUBLIC, StateDir, read_private, why, write_atomic, writing_keys
@@ -128,12 +128,9 @@ def rotate(state: StateDir, now: datetime | None = None) -> tuple[CertificateAut
 
 def refresh_bundle(state: StateDir, authority: CertificateAuthority) -> None:
     """Write the public roots (certifi) and our CA into one file, and for Java into another, unless they are there."""
-    wanted = certifi.contents().encode() + b"\n# Outgate\n" + authority.pem
-    try:
-        if state.ca_bundle.read_bytes() == wanted and state.truststore.exists():
-            return
-    except OSError:
-        pass  # missing or unreadable: written anew, which reports its own error
+    if roots.are_current(state):  # not if one is missing or unreadable: writing it reports its own error
+        return
+    wanted = roots.bundle(authority.pem)
     with _old_roots():
         write_atomic(state.truststore, truststore(x509.load_pem_x509_certificates(wanted)), PUBLIC)
     # Last, because whether it is current tells whether the other one is.

@@ -179,7 +179,7 @@ class Gate:
 
     def upstream_head(self, outbound: Outbound) -> tuple[Headers, str, Mask | None]:
         """What goes on the wire, and the mask for the answer. Raises `CredentialUnavailable`; see `proxy.outbound`."""
-        return upstream_head(outbound)
+        return upstream_head(outbound, lambda: self.serving.masks)
 
     # --- answers of our own ---
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from proxy import limits
 from proxy.policy.host import Authority, MalformedHost, parse_authority
+from proxy.policy.path import AmbiguousPath, read_path
 from proxy.policy.reason import Reason
 from proxy.policy.request import MalformedRequest, Request
 from proxy.policy.spelling import folded_field, folded_name, folded_names
@@ -27,6 +28,9 @@ _HOP = "connection keep-alive proxy-connection proxy-authorization proxy-authent
 # front of them says in these is nothing that a client says.
 _OVERRIDES = folded_names(
     "x-http-method-override x-http-method x-method-override x-method x-original-method x-forwarded-method"
+    " method-override http-method-override x-forwarded-method-override x-tunneled-method x-requested-method _method"
+    " api-method http-method x-envoy-original-method x-forwarded-authority x-forwarded-request-uri x-request-uri"
+    " x-original-path x-accel-redirect x-backend-host host-override"
     " x-original-url x-original-uri x-rewrite-url x-override-url x-proxy-url x-envoy-original-path"
     " x-http-path-override x-http-destinationurl x-forwarded-uri x-forwarded-url x-forwarded-path x-forwarded-prefix"
     " x-forwarded-host x-forwarded-server x-forwarded-port x-forwarded-proto x-forwarded-scheme x-original-host"
@@ -41,7 +45,8 @@ _DISGUISED = {
     folded_name(name): name.encode() for name in (_HOP + " content-length transfer-encoding").split() if "-" in name
 }
 _WEBSOCKET_EXTENSIONS = folded_name("sec-websocket-extensions")
-# RFC 4918 sections 9.8 and 9.9: the methods that write where `Destination` says.
+# RFC 4918 sections 9.8 and 9.9: the methods that must say with `Destination` where they write. Others (RFC 5842,
+# chunked uploads) may.
 _TO_DESTINATION = frozenset(("COPY", "MOVE"))
 
 
@@ -93,12 +98,13 @@ def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
 
 
 def read_destination(head: Head, request: Request) -> Request | None:
-    """The request as it were for the place that COPY and MOVE write to (RFC 4918 section 10.3), if that can be read.
+    """The request as it were for the place that `Destination` names (RFC 4918 section 10.3), if that can be read.
 
-    None for every other method. Raises `BadHead` for a place on another host or port.
+    None where there is none; COPY and MOVE must have one. Raises `BadHead` for a place on another host or port, or one
+    that can be read in several ways, whatever rules there are.
     """
-    values = head.values(b"destination")
-    if request.methods.isdisjoint(_TO_DESTINATION):
+    values = [value for name, value in head.headers if folded_field(name) == "destination"]
+    if not values and request.methods.isdisjoint(_TO_DESTINATION):
         return None
     if len(values) != 1:
         raise BadHead(Reason.MALFORMED_REQUEST, "not exactly one Destination")
@@ -113,9 +119,13 @@ def read_destination(head: Head, request: Request) -> Request | None:
             raise BadHead(Reason.AUTHORITY_MISMATCH, "Destination is not on the host of the connection")
         target = slash + path
     try:
-        return replace(request, target=target.decode("ascii"))
+        there = replace(request, target=target.decode("ascii"))
+        read_path(there.path, keep_encoded_slash=True)
+    except AmbiguousPath as error:
+        raise BadHead(Reason.AMBIGUOUS_PATH, f"Destination: {error}") from None
     except (MalformedRequest, UnicodeDecodeError) as error:
         raise BadHead(Reason.MALFORMED_REQUEST, f"Destination: {error}") from None
+    return there
 
 
 def read_connect(head: Head) -> Authority:

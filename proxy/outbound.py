@@ -1,9 +1,11 @@
 """An allowed request on its way: what the client brought of credentials, and the head that goes upstream."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.credentials.inject import check_client, find_misplaced, inject
-from proxy.credentials.scrub import Mask
+from proxy.credentials.masks import Masks
+from proxy.credentials.scrub import LiveMask, Mask
 from proxy.credentials.sources import CredentialUnavailable, SecretStore
 from proxy.exchange import Exchange
 from proxy.head import Headers
@@ -33,21 +35,24 @@ class Outbound:
     form: Inject | None = None
 
 
-def upstream_head(outbound: Outbound) -> tuple[Headers, str, Mask | None]:
+def upstream_head(outbound: Outbound, masks: Callable[[], Masks]) -> tuple[Headers, str, Mask | None]:
     """Headers and target for a verified upstream connection, and the mask for the answer.
 
-    The only place where a secret enters a request. What a host was sent once it can hand back at any time, so each
-    answer of a host is masked for every secret that is bound to it. Raises `CredentialUnavailable`; then nothing may be
-    sent.
+    The only place where a secret enters a request. What a host was sent once it can hand back at any time, to anybody:
+    each answer of a host is masked for every secret that was bound to it. `masks` are those in force, asked again while
+    the answer runs. Raises `CredentialUnavailable`; then nothing may be sent.
     """
     exchange, form, store = outbound.exchange, outbound.form, outbound.secrets
-    headers, target = outbound.headers, outbound.request.target
-    mask = store.mask(outbound.request.host)
+    headers, target, host = outbound.headers, outbound.request.target, outbound.request.host
+    spec = None if form is None or exchange.credential is None else exchange.policy.credentials[exchange.credential]
+    secret = None if spec is None else store.get(spec.name)
+    if spec is not None and secret is not None:
+        masks().note(spec, secret)
+    mask = None if masks().of(host) is None else LiveMask(lambda: masks().of(host))
     if mask is not None:
         headers = tuple(field for field in headers if folded_field(field[0]) not in _UNSEARCHABLE)
-    if form is not None and exchange.credential is not None:
-        spec = exchange.policy.credentials[exchange.credential]
-        headers, target = inject(spec, form, store.get(spec.name), headers, target)
+    if spec is not None and form is not None and secret is not None:
+        headers, target = inject(spec, form, secret, headers, target)
         exchange.injected = True
     return headers if mask is None else (*headers, (b"Accept-Encoding", b"identity")), target, mask
 

@@ -4,9 +4,9 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from proxy import limits
+from proxy.boundary import Boundary
 from proxy.budget import Budget
 from proxy.credentials.sources import SecretStore
 from proxy.dial import Grant
@@ -39,13 +39,6 @@ class Sandbox:
     def secrets(self) -> SecretStore:
         """The secrets of this very policy."""
         return self.serving.secrets[self.policy.name]
-
-
-class Boundary(StrEnum):
-    """What keeps the client of a socket that a launcher handed over from going around it."""
-
-    NAMESPACE = "namespace"  # a network namespace that holds nothing but loopback and this socket
-    NONE = "none"  # its own good behaviour
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from proxy.audit.event import event_of
 from proxy.config.load import load_policies
 from proxy.exchange import Exchange
 from proxy.policy.rules import Policy
+from tests.sandbox.box import why_not
 from tests.support import answers
 from tests.support.outgate import OUTGATE, clean_environment
 from tests.support.pki import Authority
@@ -267,13 +268,14 @@ def shell(script: str, environ: Mapping[str, str]) -> Iterator["subprocess.Popen
 
 
 @pytest.fixture(scope="module")
-def three_lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def two_shells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What happened when the two shells of the README did what it says.
 
     Only the port and the destination are chosen here, through the environment.
     """
     folder = tmp_path_factory.mktemp("readme")
-    first, second = blocks(section(README, "With your own agent in three lines"), "sh")
+    run, first, second = blocks(section(README, "With your own agent"), "sh")
+    first = f"{run.splitlines()[0]}\n{first}"
     authority, state = Authority(folder), folder / ".local/state/outgate"
     with Upstream(folder, authority=authority) as upstream:
         upstream.otherwise(answers.reply(200, b"{}"))
@@ -297,25 +299,47 @@ def three_lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.e2e
-def test_the_three_lines_of_the_readme_work_as_they_stand(three_lines: dict[str, Any]) -> None:
-    assert (three_lines["status"], three_lines["code"]) == (200, 0)
-    assert three_lines["received"] == ["the-real-key"]
-    assert three_lines["key"].startswith("sk-ant-")
+@pytest.mark.skipif(bool(why_not()), reason="no sandbox on this machine")
+def test_the_one_command_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
+    command = blocks(section(README, "With your own agent"), "sh")[0]
+    assert command.count("-- claude") == 1
+    key = '"x-api-key: $ANTHROPIC_API_KEY"'
+    call = f"curl -sS -d {{}} -H {key} https://api.anthropic.com/v1/messages; echo $ANTHROPIC_API_KEY"
+    script = command.replace("-- claude", f"-- sh -c {shlex.quote(call)}")
+    authority = Authority(tmp_path)
+    with Upstream(tmp_path, authority=authority) as upstream:
+        upstream.otherwise(answers.reply(200, b"{}"))
+        mapped = {
+            "OUTGATE_CONNECT_TO": f"api.anthropic.com:443:127.0.0.1:{upstream.port}",
+            "OUTGATE_UPSTREAM_CA": str(authority.ca_file),
+        }
+        with shell(script, clean_environment(tmp_path) | mapped) as running:
+            said, _ = running.communicate(timeout=60)
+        assert upstream.record.last.values("x-api-key") == ["the-real-key"]
+    assert running.returncode == 0
+    assert said.startswith("{}sk-ant-")
 
 
 @pytest.mark.e2e
-def test_a_refusal_looks_as_the_readme_shows_it(three_lines: dict[str, Any]) -> None:
+def test_the_two_shells_of_the_readme_work_as_they_stand(two_shells: dict[str, Any]) -> None:
+    assert (two_shells["status"], two_shells["code"]) == (200, 0)
+    assert two_shells["received"] == ["the-real-key"]
+    assert two_shells["key"].startswith("sk-ant-")
+
+
+@pytest.mark.e2e
+def test_a_refusal_looks_as_the_readme_shows_it(two_shells: dict[str, Any]) -> None:
     ((_, shown),) = FENCE.findall(section(README, "What a refusal looks like"))
     line, _, body = shown.partition("\n\n")
-    refusal = json.loads(json.dumps(three_lines["refusal"]).replace("claude-code", "my-agent"))
-    assert line == f"HTTP/1.1 {three_lines['line']}"
+    refusal = json.loads(json.dumps(two_shells["refusal"]).replace("claude-code", "my-agent"))
+    assert line == f"HTTP/1.1 {two_shells['line']}"
     assert json.loads(body).items() <= refusal.items()
 
 
 @pytest.mark.e2e
-def test_an_event_looks_as_the_readme_shows_it(three_lines: dict[str, Any]) -> None:
+def test_an_event_looks_as_the_readme_shows_it(two_shells: dict[str, Any]) -> None:
     (block,) = blocks(section(README, "What is recorded"), "json")
-    shown, (real, refused) = json.loads(block), three_lines["events"]
+    shown, (real, refused) = json.loads(block), two_shells["events"]
     assert (refused["verdict"], refused["reason"]) == ("deny", "host_not_allowed")
     assert list(shown) == list(real)
     assert {key: type(value) for key, value in shown.items()} == {key: type(value) for key, value in real.items()}

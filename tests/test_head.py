@@ -157,7 +157,9 @@ def test_half_an_upgrade_is_none(missing: int) -> None:
     "name",
     [
         *(b"X-Forwarded-Host", b"X-Forwarded-Uri", b"X-Forwarded-Method", b"X-Forwarded-Prefix", b"X-Original-URI"),
-        *(b"x.http.method.override", b"X_Original_URL", b"Forwarded", b"X-Rewrite-Url"),
+        *(b"x.http.method.override", b"X_Original_URL", b"Forwarded", b"X-Rewrite-Url", b"Method-Override"),
+        *(b"X-Tunneled-Method", b"X-Requested-Method", b"X-Envoy-Original-Method", b"X-Forwarded-Authority"),
+        *(b"_method", b"X-Accel-Redirect", b"X-Backend-Host", b"X-Original-Path", b"Http-Method"),
     ],
 )
 def test_what_changes_the_target_for_some_servers_stays(name: bytes) -> None:
@@ -179,6 +181,10 @@ def test_the_longest_target_is_a_request() -> None:
         (b"https://good.example:444/b", Reason.AUTHORITY_MISMATCH),
         (b"http://good.example/b", Reason.AUTHORITY_MISMATCH),
         (b"b", Reason.AUTHORITY_MISMATCH),
+        (b"//evil.example/b", Reason.AMBIGUOUS_PATH),
+        (b"/\\evil.example/b", Reason.AMBIGUOUS_PATH),
+        (b"https://good.example//evil.example/b", Reason.AMBIGUOUS_PATH),
+        (b"/a/../b", Reason.AMBIGUOUS_PATH),
         (b"/b#c", Reason.MALFORMED_REQUEST),
         (b"/\xc3\xa9", Reason.MALFORMED_REQUEST),
     ],
@@ -196,8 +202,19 @@ def test_where_copy_and_move_write_is_a_request_too(value: bytes, target: str | 
     assert (found.target, found.method, found.host) == (target, "COPY", request.host)
 
 
+@pytest.mark.parametrize("method", [b"PUT", b"BIND", b"REBIND", b"LINK", b"MKCOL"])
+def test_a_place_that_another_method_names_is_judged_too(method: bytes) -> None:
+    named = head(HOST, (b"Destination", b"/b"), method=method)
+    found = read_destination(named, read_head(named, tunnel=TUNNEL, tls=True))
+    assert found is not None
+    assert found.target == "/b"
+    evil = head(HOST, (b"destination", b"https://evil.example/b"), method=method)
+    with pytest.raises(BadHead):
+        read_destination(evil, read_head(evil, tunnel=TUNNEL, tls=True))
+
+
 def test_other_methods_write_nowhere_else() -> None:
-    put = head(HOST, (b"Destination", b"/b"), method=b"PUT")
+    put = head(HOST, method=b"PUT")
     assert read_destination(put, read_head(put, tunnel=TUNNEL, tls=True)) is None
     posed = head(HOST, (b"Destination", b"/b"), method=b"POST", target=b"/?_method=MOVE")
     assert read_destination(posed, read_head(posed, tunnel=TUNNEL, tls=True)) is not None

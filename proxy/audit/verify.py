@@ -47,15 +47,21 @@ class Report:
 
 
 def verify_folder(
-    folder: Path, keys: Collection[str], *, pruned: bool = False, told: Callable[[int], None] | None = None
+    folder: Path,
+    keys: Collection[str],
+    *,
+    checkpoints: Sequence[Path] = (),
+    pruned: bool = False,
+    told: Callable[[int], None] | None = None,
 ) -> Report:
     """Verify the logs in a folder, also while they are written. `keys` are public keys as hex.
 
-    Raises `ConfigError` if the folder cannot be read.
+    `checkpoints` stand in for the file of the folder. Raises `ConfigError` for what cannot be read.
     """
+    _check_readable(checkpoints)
     try:
         # First what was signed, then the logs: they only grow.
-        signed = read_checkpoints([folder / FILE], keys)
+        signed = read_checkpoints(checkpoints or [folder / FILE], keys)
         files = pieces(folder)
         strangers = sorted(str(path) for path in folder.iterdir() if _is_stranger(path))
     except OSError as error:
@@ -71,17 +77,14 @@ def verify_files(
     checkpoints = []
     for path in chosen:
         segment = segment_of(path)
-        if path.name.startswith("checkpoints") and path.name.endswith(SUFFIX):
+        if is_checkpoints(path):
             checkpoints.append(path)
         elif segment is None:
             hint = f"keep the names: worker-0{SUFFIX}, worker-0.000000004711{SUFFIX}.gz, policy{SUFFIX}, {FILE}"
             raise ConfigError("the name says neither log nor checkpoints", hint, str(path))
         else:
             logs.append(segment)
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise _unreadable(path, error) from None
+    _check_readable(chosen)
     return _verify(named(logs), read_checkpoints(checkpoints, keys), [], pruned=pruned, told=told)
 
 
@@ -159,6 +162,19 @@ def _misplaced(found: Checkpoint, last: Checkpoint | None) -> str:
     if found.number <= number:
         return f"checkpoint {found.number} stands where checkpoint {number + 1} belongs"
     return "" if found.prev == prev else "it does not follow the checkpoint before it"
+
+
+def is_checkpoints(path: Path) -> bool:
+    """Whether the name of a file says that it holds checkpoints: `checkpoints.jsonl`, `checkpoints-copy.jsonl`."""
+    return path.name.startswith("checkpoints") and path.name.endswith(SUFFIX)
+
+
+def _check_readable(files: Sequence[Path]) -> None:
+    for path in files:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
 def _is_stranger(path: Path) -> bool:

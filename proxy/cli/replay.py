@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy import terminal
+from proxy import markdown, terminal
 from proxy.cli.logs import choose_events, facts_of, load_named, log_options, number, open_log, tell_skipped, utc_today
 
 if TYPE_CHECKING:
@@ -169,27 +169,15 @@ def _markdown(result: "Replay", log: "Log", candidates: "tuple[Policy, ...]") ->
     first, *rest = _summary(result, log, candidates)
     terminal.say("### Replay of the audit log")
     terminal.say()
-    terminal.say(_escaped(first))
+    terminal.say(markdown.escaped(first))
     terminal.say()
     for line in rest:
-        terminal.say(f"- {_escaped(line)}")
+        terminal.say(f"- {markdown.escaped(line)}")
     for title, groups in _sections(result):
         terminal.say()
         terminal.say(f"#### {title[:1].upper()}{title[1:]}")
         terminal.say()
-        terminal.say("| " + " | ".join(_COLUMNS) + " |")
-        terminal.say("|" + "---|" * len(_COLUMNS))
-        for group in groups:
-            terminal.say("| " + " | ".join(_escaped(cell) for cell in _row(group)) + " |")
-
-
-def _escaped(text: str) -> str:
-    """Text from a log as Markdown shows it: nothing in it is markup, a mention or a link."""
-    from html import escape
-
-    text = escape(terminal.clean(text, lines=False), quote=False)
-    text = "".join(f"&#{ord(char)};" if char in "\\`*_[]()|~#@!" else char for char in text)
-    return text.replace("://", ":&#47;&#47;")
+        terminal.stream(markdown.table(_COLUMNS, map(_row, groups)))
 
 
 def _json(result: "Replay", log: "Log", candidates: "tuple[Policy, ...]") -> dict[str, Any]:

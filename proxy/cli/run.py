@@ -1,9 +1,11 @@
 """`outgate run`: a command in a sandbox whose only way out is the policy."""
 
+import gc
 import os
 import re
 import secrets
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from proxy.sandbox.launch import Plan
-    from proxy.sandbox.served import Served
+    from proxy.sandbox.served import Serve, Served
 
 FOOTER = """\
 The command sees its project folder, the system read-only, a home folder of its own, fakes for the policy's keys, and
@@ -86,10 +88,10 @@ def run(  # noqa: PLR0913, PLR0917  one parameter for each option
         raise ConfigError(
             "this is a sandbox of outgate already", "start the command itself: what is started here is held as well"
         )
-    plan = _plan(command, profile, project, name)
+    summary_file = _held(summary_file)
     if via is None:
         flags = {"policy": policy, "state": state, "upstream_ca": upstream_ca, "connect_to": connect_to}
-        proxy = served.by_own(flags, os.environ, config, plan.name)
+        proxy = served.by_own(flags, os.environ, config)
     else:
         given = [
             key for key, value in (("state", state), ("upstream-ca", upstream_ca), ("connect-to", connect_to)) if value
@@ -99,12 +101,32 @@ def run(  # noqa: PLR0913, PLR0917  one parameter for each option
                 f"--{given[0]} is for a proxy of the run's own", "give it to `outgate serve`, or leave --via out"
             )
         proxy = served.by_running(via, policy)
+    gc.disable()  # a sixth of the time that it takes to load what follows, all of which stays
     try:
         with stoppable():
-            status = _run(plan, proxy, summary_file, sandboxed=not no_sandbox)
+            status = _run(lambda: _plan(command, profile, project, name), proxy, summary_file, sandboxed=not no_sandbox)
     except Stopped as stopped:
         status = 128 + stopped.number
+    finally:
+        gc.freeze()
+        gc.enable()
     context.exit(status)
+
+
+def _held(file: Path | None) -> Path | None:
+    """The same file by way of its folder as it is now: the sandbox may put a link to another one in its place."""
+    from proxy.errors import ConfigError
+    from proxy.state import why
+
+    if file is None:
+        return None
+    try:
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # open until this process ends
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the summary: {why(error)}", "name a file in a folder that exists", str(file)
+        ) from None
+    return Path(f"/proc/self/fd/{folder}") / file.name
 
 
 def _plan(command: tuple[str, ...], profile: str | None, project: Path | None, name: str | None) -> "Plan":
@@ -122,25 +144,37 @@ def _plan(command: tuple[str, ...], profile: str | None, project: Path | None, n
     return Plan(command, root, workdir, name, load_profile(profile, command[0]))
 
 
-def _run(plan: "Plan", proxy: "AbstractContextManager[Served]", summary_file: Path | None, *, sandboxed: bool) -> int:
-    from proxy.sandbox import launch
-
+def _run(
+    planned: "Callable[[], Plan]",
+    own_or_running: "AbstractContextManager[Serve]",
+    summary_file: Path | None,
+    *,
+    sandboxed: bool,
+) -> int:
     started = datetime.now(UTC)
-    with proxy as served:
+    with own_or_running as serve:  # from here on it loads what it needs, beside all that follows
+        from proxy.sandbox import launch
+
+        plan = planned()
+        served = serve(plan.name)
         layout = launch.lay(plan, served, os.environ) if sandboxed else None
         launch.describe(plan, served, layout)
         if layout is None:
             status = launch.run_unconfined(plan, served, os.environ)
         else:
             status = launch.run_confined(plan, served, layout, os.environ)
+        served.control.close()  # with it the proxy ends, while this is loaded
+        import proxy.review.log
+        import proxy.sandbox.summary  # noqa: F401
     _summarise(plan.name, served, started, summary_file)
     return status
 
 
 def _summarise(sandbox: str, served: "Served", started: datetime, file: Path | None) -> None:
     from proxy.review.log import Log
+    from proxy.sandbox import step_summary
     from proxy.sandbox.summary import summarise
-    from proxy.state import write_json
+    from proxy.state import why, write_json
 
     events = (event for event in Log([str(served.state.audit)]) if event.sandbox == sandbox and event.time >= started)
     summary = summarise(events)
@@ -148,5 +182,10 @@ def _summarise(sandbox: str, served: "Served", started: datetime, file: Path | N
         terminal.note(f"outgate: {line}")
     if summary.refused or summary.observed:
         terminal.note(f"outgate: what would allow it: outgate suggest {shlex.quote(str(served.state.audit))}")
+    if (page := step_summary.page_of(os.environ)) is not None:
+        try:
+            step_summary.append(page, sandbox, served.policy.name, summary)
+        except OSError as error:
+            terminal.note(f"warning: cannot write the step summary: {why(error)}")
     if file is not None:
         write_json(file, {"sandbox": sandbox, "policy": served.policy.name, **summary.as_json()})

@@ -16,6 +16,7 @@ _SHARED_BUT_ALLOWED = frozenset({"readthedocs.io"})
 _PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
+@lru_cache(maxsize=1024)  # thousands of rules name one host
 def read_host(text: str) -> HostPattern:
     """Read `api.example.com` or `*.example.com`. Raises `Wrong` for every other spelling."""
     _refuse_url_parts(text)

@@ -3,8 +3,9 @@
 A form is masked with as many `*`, so that lengths stay true. Incremental: any engine can drive it, in any chunks.
 """
 
-from collections.abc import Iterable
-from typing import Never, final
+from collections.abc import Callable, Iterable
+from hmac import compare_digest
+from typing import Never, override
 
 from proxy.credentials.forms import forms_of
 from proxy.credentials.secret import Secret
@@ -17,7 +18,6 @@ _MARKS = (b"%", b"\\", b"&")
 type _Span = tuple[int, int]
 
 
-@final
 class Mask:
     """The compiled forms of some secrets. Like a `Secret`, it shows nothing and is not copied or pickled."""
 
@@ -30,6 +30,10 @@ class Mask:
         self.__forms = tuple(sorted(forms))
         self.__groups = _grouped(self.__forms)
         self.__heads = frozenset(form[:length] for form in forms for length in range(1, _HEAD))
+
+    def now(self) -> "Mask":
+        """What to mask with at this moment: the same for as long as nothing has changed."""
+        return self
 
     def apply(self, data: bytes) -> bytes:
         """The data, a header's value or a whole body, with each form masked; of the same length."""
@@ -69,11 +73,39 @@ class Mask:
         raise TypeError("masks are not copied or pickled")
 
 
+class LiveMask(Mask):
+    """The mask that `ask` gives, asked at each use: what comes into force while an answer runs is masked in it, too."""
+
+    __slots__ = ("__ask",)
+
+    def __init__(self, ask: Callable[[], Mask | None]) -> None:
+        super().__init__(())
+        self.__ask = ask
+
+    @override
+    def now(self) -> Mask:
+        return self.__ask() or _NOTHING
+
+    @override
+    def apply(self, data: bytes) -> bytes:
+        return self.now().apply(data)
+
+    @override
+    def spans(self, data: bytes) -> list[_Span]:
+        return self.now().spans(data)
+
+    @override
+    def unfinished(self, data: bytes) -> int:
+        return self.now().unfinished(data)
+
+
 class Scrubber:
     """Masks one response body that arrives in chunks. It holds back only a tail that could grow into a form."""
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
+        # Those for whose forms the tail was held back: it may go on as one of them though the mask has changed.
+        self._holding: tuple[Mask, ...] = ()
         self._tail = b""
         # How much of the tail belongs to a form that began before it.
         self._covered = 0
@@ -86,18 +118,35 @@ class Scrubber:
         if not chunk:
             return []
         data = self._tail + chunk
-        spans = self._mask.spans(data)
-        cut = self._mask.unfinished(data)
+        masks = self._masks()
+        spans = [span for mask in masks for span in mask.spans(data)]
+        cut = min(mask.unfinished(data) for mask in masks)
         covered = (0, self._covered)
         ends = [self._covered, *(end for start, end in spans if start < cut)]
         self._tail, self._covered = data[cut:], max(0, max(ends) - cut)
+        self._holding = masks if self._tail else ()
         return _pieces(_blot(data, [covered, *spans], cut))
 
     def flush(self) -> list[bytes]:
         """What was held back, at the end of the body."""
-        data, covered = self._tail, (0, self._covered)
-        self._tail, self._covered = b"", 0
-        return _pieces(_blot(data, [covered, *self._mask.spans(data)], len(data)))
+        if not self._tail:
+            return []
+        data, spans = self._tail, [(0, self._covered)]
+        for mask in self._masks():
+            spans += mask.spans(data)
+        self._tail, self._covered, self._holding = b"", 0, ()
+        return _pieces(_blot(data, spans, len(data)))
+
+    def _masks(self) -> tuple[Mask, ...]:
+        now = self._mask.now()
+        return (now, *(mask for mask in self._holding if mask is not now))
+
+
+def is_same(one: Secret, other: Secret) -> bool:
+    """Whether two secrets have one value. For what is remembered of them alone: nothing may depend on it that a client
+    can see.
+    """
+    return compare_digest(one.reveal(), other.reveal())
 
 
 def _grouped(forms: Iterable[bytes]) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
@@ -120,3 +169,6 @@ def _blot(data: bytes, spans: list[_Span], size: int) -> bytes:
 
 def _pieces(data: bytes) -> list[bytes]:
     return [data] if data else []
+
+
+_NOTHING = Mask(())

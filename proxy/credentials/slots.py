@@ -28,12 +28,15 @@ _HEADERS = folded_names(
     " x-auth-key x-access-key api-key apikey x-api-key x-apikey x-goog-api-key x-functions-key"
     " ocp-apim-subscription-key private-token gitlab-token deploy-token job-token x-vault-token"
     " x-amz-security-token x-goog-iam-authorization-token x-goog-iap-jwt-assertion x-jwt x-jwt-assertion dpop"
+    " x-api-token access-token auth-token cf-access-client-secret x-auth-user-service-key"
 )
-# The first is RFC 6750 section 2.3; the last line are signatures of AWS and Google in a query.
+# The first is RFC 6750 section 2.3; the last lines are signatures of AWS, CloudFront and Google in a query, and keys
+# of HubSpot and others.
 _QUERIES = folded_names(
     "access_token accesstoken auth_token oauth_token private_token job_token deploy_token id_token token jwt"
     " api_key apikey access_key subscription_key client_secret authorization bearer_token"
     " x_amz_signature x_amz_credential x_amz_security_token awsaccesskeyid x_goog_signature x_goog_credential"
+    " googleaccessid key_pair_id api_token hapikey"
 )
 # Google APIs take these beside a header (cloud.google.com, "System parameters"; the third holds any header); elsewhere
 # the first word is too common to be a slot.

@@ -1,4 +1,4 @@
-"""Sources: where the text of `from` leads, and the store that reads it.
+"""Sources: where the text of `from` leads, and the readings of what is there.
 
 `env:NAME` is read from the mapping that the store is given, `file:/path` from the file, again when it changes.
 """
@@ -6,15 +6,13 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.credentials.scrub import Mask
 from proxy.credentials.secret import Secret
 from proxy.errors import ConfigError, Problem
 from proxy.policy.credential import CredentialSpec
-from proxy.policy.host import Host
 
 MAX_SIZE = 64 * 1024
 
@@ -65,22 +63,67 @@ def parse_source(text: str) -> Source:
     return FileSource(rest)
 
 
-class SecretStore:
-    """The secrets of one policy, read from their sources. Raises `ConfigError` for a source that is not well formed."""
+class Readings:
+    """What sources hold, read once for all policies, again when it changes. `environ` is the proxy's own.
 
-    def __init__(self, specs: Mapping[str, CredentialSpec], environ: Mapping[str, str]) -> None:
-        self._specs = specs
+    `replaced` is called with each secret that another one has taken the place of.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.replaced: Callable[[Source, Secret], None] = lambda _source, _secret: None
         self._environ = environ
+        self._held: dict[Source, tuple[_Version | None, Secret]] = {}
+
+    def read(self, source: Source) -> Secret:
+        """The secret, as its source has it now. Raises `ConfigError`."""
+        held = self._held.get(source)
+        if isinstance(source, FileSource):
+            version: _Version | None = _version(_stat(source.path))
+            if held is not None and held[0] == version:
+                return held[1]
+            raw, version = _read_file(source.path)
+        elif held is not None:
+            return held[1]
+        else:
+            raw, version = _read_variable(source.variable, self._environ), None
+        secret = Secret(raw)
+        self._held[source] = (version, secret)
+        if held is not None:
+            self.replaced(source, held[1])
+        return secret
+
+    def held(self, source: Source) -> Secret | None:
+        """The secret as it was read last; None for one that never could be."""
+        held = self._held.get(source)
+        return None if held is None else held[1]
+
+    def last(self, source: Source) -> Secret | None:
+        """The secret as its source has it now, or, if it went away, as it was read last."""
+        try:
+            return self.read(source)
+        except ConfigError:
+            return self.held(source)
+
+
+class SecretStore:
+    """The secrets of one policy, read from their sources: through `readings`, where policies share them.
+
+    Raises `ConfigError` for a source that is not well formed.
+    """
+
+    def __init__(
+        self, specs: Mapping[str, CredentialSpec], environ: Mapping[str, str], readings: Readings | None = None
+    ) -> None:
+        self._specs = specs
+        self._readings = Readings(environ) if readings is None else readings
         self._sources = {name: _source_of(spec) for name, spec in specs.items()}
-        self._held: dict[str, tuple[_Version | None, Secret]] = {}
-        self._masks: dict[tuple[str, ...], tuple[tuple[Secret, ...], Mask]] = {}
 
     def load_all(self) -> None:
         """Read every secret once, at start-up. Raises one `ConfigError` that tells of each that cannot be read."""
         problems = []
         for name, spec in self._specs.items():
             try:
-                self._read(name)
+                self._readings.read(self._sources[name])
             except ConfigError as error:
                 problem = error.problems[0]
                 problems.append(Problem(f"credential {name} ({spec.source}): {problem.message}", problem.hint))
@@ -95,49 +138,9 @@ class SecretStore:
         if name not in self._sources:
             raise CredentialUnavailable(name, "the policy has no such credential")
         try:
-            return self._read(name)
+            return self._readings.read(self._sources[name])
         except ConfigError as error:
             raise CredentialUnavailable(name, str(error)) from None
-
-    def mask(self, host: Host) -> Mask | None:
-        """The mask for what the host answers, which may hold any secret that is bound to it; None if there is none.
-
-        Compiled again only when a secret changed. One whose source went away is masked as it was read last.
-        """
-        names = tuple(name for name, spec in self._specs.items() if spec.bound_to(host))
-        secrets = tuple(secret for name in names if (secret := self._last(name)) is not None)
-        if not secrets:
-            return None
-        held = self._masks.get(names)
-        if held is not None and len(held[0]) == len(secrets):
-            if all(old is new for old, new in zip(held[0], secrets, strict=True)):
-                return held[1]
-        mask = Mask(secrets)
-        self._masks[names] = (secrets, mask)
-        return mask
-
-    def _last(self, name: str) -> Secret | None:
-        try:
-            return self._read(name)
-        except ConfigError:
-            held = self._held.get(name)
-            return None if held is None else held[1]
-
-    def _read(self, name: str) -> Secret:
-        source = self._sources[name]
-        held = self._held.get(name)
-        if isinstance(source, FileSource):
-            version: _Version | None = _version(_stat(source.path))
-            if held is not None and held[0] == version:
-                return held[1]
-            raw, version = _read_file(source.path)
-        elif held is not None:
-            return held[1]
-        else:
-            raw, version = _read_variable(source.variable, self._environ), None
-        secret = Secret(raw)
-        self._held[name] = (version, secret)
-        return secret
 
 
 def _source_of(spec: CredentialSpec) -> Source:

@@ -8,7 +8,7 @@ nobody waits. Parsing is bounded, and whatever it raises keeps the last good pol
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import structlog
 from proxy.audit.policy import PolicyLog, Trigger, policy_records
 from proxy.audit.sanitise import sanitise
 from proxy.audit.sink import AuditUnavailable
-from proxy.config.load import load_policies
 from proxy.credentials.sources import FileSource, parse_source
 from proxy.engine import control
 from proxy.errors import ConfigError, OutgateError
@@ -30,6 +29,13 @@ from proxy.watch import Watch
 log = structlog.get_logger("supervisor")
 
 _MAX_PROBLEMS = 20
+
+
+def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
+    """See `proxy.config.load`, which is slow to load itself; most runs end without a reload."""
+    from proxy.config import load
+
+    return load.load_policies(paths)
 
 
 class Reloader:
@@ -63,6 +69,8 @@ class Reloader:
         """
         if not asked and not (self._log.catch_up() and self.watch.due()):
             return False, set()
+        if not self._settings.policy:
+            return False, set()  # the proxy of a run serves to its end what its launcher read
         return self._reload("SIGHUP" if asked else "file")
 
     def _reload(self, trigger: Trigger) -> tuple[bool, set[int]]:
@@ -78,7 +86,7 @@ class Reloader:
             self._check_tokens(len(policies))
             # From before they are read: one that comes just after is a change, too.
             self.watch.wait_for(_secret_files(policies))
-            serving = Serving.read(policies, os.environ)
+            serving = Serving.read(policies, os.environ).after(self.serving)
             prepared = self._prepare(serving, trigger)
         except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays
             self._keep(error, policies, trigger)

@@ -9,10 +9,11 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from proxy.boundary import Boundary
 from proxy.engine.handler import Handler
 from proxy.engine.lean import Proxyserver
 from proxy.engine.listener import Listener
-from proxy.session import Bound, Boundary
+from proxy.session import Bound
 
 _MAX_MESSAGE = 4096
 

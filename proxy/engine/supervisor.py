@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -30,7 +31,6 @@ from proxy.engine import worker
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.handover import Handover
 from proxy.engine.keeping import Keeping
-from proxy.engine.observing import Observing
 from proxy.engine.reload import Reloader
 from proxy.engine.state import Services
 from proxy.engine.watchdog import START_TIME, Watchdog
@@ -44,6 +44,9 @@ from proxy.serving import Serving
 from proxy.settings import Settings, default_state
 from proxy.state import StateDir, open_state, serving
 from proxy.watch import POLL_TIME, Snapshot, Watch
+
+if TYPE_CHECKING:
+    from proxy.engine.observing import Observing
 
 log = structlog.get_logger("supervisor")
 
@@ -123,8 +126,11 @@ class _Supervisor:
         self.listening = None if settings.listen is None else _listen(settings.listen)
         self.observing: Observing | None = None
         if settings.metrics is not None and not state.run:  # the numbers of a run are in its summary
+            from proxy.engine import observing  # a web server, which a run need not load
+
             metrics = _listen(settings.metrics, "--metrics")
-            self.observing = Observing(metrics, settings.workers, state.audit / CHECKPOINTS, self._become_keeper)
+            checkpoints = state.audit / CHECKPOINTS
+            self.observing = observing.Observing(metrics, settings.workers, checkpoints, self._become_keeper)
         self.ended = self.crashed = 0  # workers that ended, and what they left unfinished
         self.handover = Handover(state.control, launcher)
         self.reloader = Reloader(settings, served, Watch(settings.policy, seen), state.audit, self._controls)
@@ -450,10 +456,7 @@ class _Supervisor:
 
     def _address(self) -> str:
         """`HOST:PORT`, empty if there are only sandboxes with sockets of their own."""
-        if self.listening is None:
-            return ""
-        host, port = self.listening.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return "" if self.listening is None else str(_bound_to(self.listening))
 
     def _env_command(self) -> str:
         """The command that prints a sandbox's environment, with the options that it needs here."""

@@ -100,7 +100,7 @@ async def serve(
 
 def _put(serving: Serving, services: Services, manager: Proxyserver, lane: Lane) -> None:
     """Judge by this from the next request on, and cut what asks no more and would be refused now."""
-    services.gate.serving = serving
+    services.gate.serving = serving.after(services.gate.serving)
     for handler in list(manager.connections.values()):
         if isinstance(handler, Handler) and services.gate.cut_outgrown(handler.session):
             handler.abort()

@@ -1,7 +1,9 @@
 """The end of a log, and what comes: the lines of every file that is written, also over its closing."""
 
+import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,10 +12,14 @@ from typing import Any, BinaryIO
 
 from proxy.audit.chain import MAX_LINE
 from proxy.audit.event import event_of
+from proxy.audit.pieces import Piece
+from proxy.audit.segments import segments
+from proxy.audit.tail import first_number
 from proxy.errors import ConfigError
 from proxy.exchange import Exchange
 from proxy.policy.rules import Policy
 from proxy.review.seen import NotAnEvent, read_record
+from proxy.state import why
 
 TICK = 0.25  # seconds between two looks
 _TAIL = 1 << 20  # bytes from the end of a file, in which its last events are looked for
@@ -54,7 +60,8 @@ class Tail:
         """The last events, the newest at the end; from here on `more` has what comes."""
         found: list[Event] = []
         for path in self._live():
-            stream = self._opened(path)
+            if (stream := self._opened(path)) is None:
+                continue
             end = os.fstat(stream.fileno()).st_size
             stream.seek(max(0, end - _TAIL))
             if end > _TAIL:
@@ -65,10 +72,15 @@ class Tail:
     def more(self) -> Iterator[Event]:
         """What was written since."""
         for path in self._live():
-            if path in self._open and not _same(self._open[path], path):
-                with self._open.pop(path) as closed:
-                    yield from self._read(closed)
-            yield from self._read(self._opened(path))
+            before = self._open.get(path)
+            if (stream := self._opened(path)) is None:
+                continue  # it was closed just now; the next one will be there
+            if before is not None and before is not stream:
+                with before:
+                    yield from self._read(before)
+                    between = _between(path, before, stream)
+                yield from self._whole(between)
+            yield from self._read(stream)
 
     def follow(self, takes: Callable[[Event], bool]) -> Iterator[Event]:
         """Events as they come, without end."""
@@ -84,13 +96,25 @@ class Tail:
             if path.name.count(".") == 1
         ]
 
-    def _opened(self, path: Path) -> BinaryIO:
-        if path not in self._open:
-            try:
+    def _opened(self, path: Path) -> BinaryIO | None:
+        """What is at the path now; None if nothing is."""
+        held = self._open.get(path)
+        try:
+            if held is None or not os.path.samestat(os.fstat(held.fileno()), path.stat()):
                 self._open[path] = path.open("rb")
-            except OSError as error:
-                raise ConfigError("cannot read the log", "check who may read it", str(path)) from error
-        return self._open[path]
+            return self._open[path]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read the log: {why(error)}", "check who may read it", str(path)) from error
+
+    def _whole(self, pieces: Sequence[Piece]) -> Iterator[Event]:
+        for piece in pieces:
+            try:
+                with piece.open() as stream:
+                    yield from self._read(stream)
+            except (OSError, EOFError, zlib.error):
+                self.skipped += 1  # it was deleted, or is damaged
 
     def _read(self, stream: BinaryIO) -> Iterator[Event]:
         while True:
@@ -108,10 +132,13 @@ class Tail:
                 yield event
 
 
-def _same(stream: BinaryIO, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return True  # it was closed just now; the next one will be there
-    held = os.fstat(stream.fileno())
-    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+def _between(path: Path, before: BinaryIO, after: BinaryIO) -> list[Piece]:
+    """The files of a log that were closed between two that stood at its name; none for a log without a chain."""
+    first, end = first_number(before.fileno()), first_number(after.fileno())
+    if not first:
+        return []
+    return [
+        Piece(each)
+        for each in segments(path.parent)
+        if each.log == path.stem and each.first is not None and first < each.first < (end or math.inf)
+    ]

@@ -190,8 +190,6 @@ class Logs:
 def reading(names: Sequence[str], told: Told | None = None) -> Iterator[Logs]:
     """The logs of files and folders, ready to be asked. Raises `ConfigError`."""
     with opened(names) as sources, tempfile.TemporaryDirectory(prefix="outgate-") as folder:
-        if not sources.files:
-            raise ConfigError("the log is empty", "name another one with --state, or files", str(names[0]))
         logs = Logs(connect(Path(folder)), sources, Path(folder), told)
         try:
             yield logs

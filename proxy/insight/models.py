@@ -28,7 +28,7 @@ def models(seen: Overview, most: int) -> Table:
         " WHERE inside AND provider IS NOT NULL GROUP BY 1, 2 ORDER BY sum(usd) DESC NULLS LAST, calls DESC, 1, 2"
     )
     columns = (Column("provider", "provider"), Column("model", "model"), *_TOKENS)
-    return Table("models", "Calls of models", columns, rows[:most], max(0, len(rows) - most), about(seen))
+    return Table.of("models", "Calls of models", columns, rows, most, about(seen))
 
 
 def about(seen: Overview) -> str:

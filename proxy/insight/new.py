@@ -126,7 +126,7 @@ def _paths(logs: Logs, scan: str, most: int) -> Table:
     ]
     about = f"{total - len(found):,} paths were too many to look at" if total > len(found) else ""
     columns = (Column("host", "host"), Column("method", "method"), Column("path", "path"), *_TIMES)
-    return Table("paths", "New shapes of paths at known hosts", columns, rows[:most], max(0, len(rows) - most), about)
+    return Table.of("paths", "New shapes of paths at known hosts", columns, rows, most, about)
 
 
 def _known(logs: Logs, scan: str, shapes: dict[tuple[str, str, str], list[Any]]) -> set[tuple[str, str, str]]:

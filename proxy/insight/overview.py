@@ -19,7 +19,11 @@ _KEYS = {
     "reason": "reason",
     "credential": "credential",
     "sent_real": "injected",
+    "policy": "policy",
+    "rule": "rule",
 }
+_RULES = ["policy", "rule", "inside", "verdict"]
+_APART = ("hour", "policy", "rule")  # what the large part is not grouped by
 _SUMS = {
     "first": "min(time)",
     "last": "max(time)",
@@ -51,11 +55,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The result. `main` and `hours` are tables in the database; `recent` is what counts as new, and why that."""
+    """The result. `main`, `hours` and `rules` are tables in the database; `recent` says what counts as new, and why."""
 
     logs: Logs
     main: str
     hours: str
+    rules: str
     prices: PriceList | None
     first: datetime | None
     last: datetime | None
@@ -63,7 +68,7 @@ class Overview:
     why_recent: str
 
     def ask(self, sql: str) -> list[Any]:
-        """The rows of a query over `main` and `hours`."""
+        """The rows of a query over the tables."""
         return self.logs.ask(sql)
 
 
@@ -75,14 +80,15 @@ def stamp(time: datetime) -> str:
 def overview(logs: Logs, wanted: Wanted, mark: datetime | None = None) -> Overview:
     """Read the logs. `mark` is when somebody reviewed them last. Raises `ConfigError`."""
     keys = {**_KEYS, **llm_keys(), "inside": wanted.inside}
-    main = [key for key in keys if key != "hour"]
-    scan = logs.scan(keys, {"main": ["day", *main[1:]], "hours": ["hour", "inside", "verdict"]}, _SUMS, wanted.keep)
+    main = [key for key in keys if key not in _APART]
+    sets = {"main": main, "hours": ["hour", "inside", "verdict"], "rules": _RULES}
+    scan = logs.scan(keys, sets, _SUMS, wanted.keep)
     prices = put_costs(logs, scan)
-    for part in ("main", "hours"):
+    for part in sets:
         logs.ask(f"CREATE OR REPLACE TEMP VIEW {part} AS SELECT * FROM {scan} WHERE part = '{part}'")
     ((begin, end),) = logs.ask("SELECT min(first), max(last) FROM main WHERE inside")
     recent, why = _recent(wanted, mark, begin, end)
-    return Overview(logs, "main", "hours", prices, begin, end, recent, why)
+    return Overview(logs, "main", "hours", "rules", prices, begin, end, recent, why)
 
 
 def _recent(

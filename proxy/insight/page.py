@@ -45,6 +45,7 @@ def page(seen: Overview, new: Answer, denied: Answer, notes: Sequence[str], made
         days=models.days(seen),
         uploads=outliers.uploads(seen, 15),
         sandboxes=traffic.sandboxes(seen, MOST),
+        rules=traffic.rules(seen, MOST),
     )
     return text
 

@@ -23,4 +23,4 @@ def secrets(seen: Overview, most: int) -> Table:
         Column("first", "first used", "time"),
         Column("last", "last used", "time"),
     )
-    return Table("credentials", "Credentials by host", columns, rows[:most], max(0, len(rows) - most))
+    return Table.of("credentials", "Credentials by host", columns, rows, most)

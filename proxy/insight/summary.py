@@ -22,6 +22,7 @@ def summary(seen: Overview, most: int = MOST) -> Answer:
         models.days(seen),
         outliers.uploads(seen, most),
         traffic.sandboxes(seen, most),
+        traffic.rules(seen, most),
     ]
     return answer
 

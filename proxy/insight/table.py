@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 type Form = Literal["text", "count", "ratio", "bytes", "usd", "time", "day", "list", "code"]
 
@@ -30,6 +30,13 @@ class Table:
     rows: list[tuple[Any, ...]]
     more: int = 0
     about: str = ""
+
+    @classmethod
+    def of(  # noqa: PLR0913, PLR0917  the fields, and where to cut
+        cls, key: str, title: str, columns: Sequence[Column], rows: list[tuple[Any, ...]], most: int, about: str = ""
+    ) -> Self:
+        """A table of the first `most` rows."""
+        return cls(key, title, columns, rows[:most], max(0, len(rows) - most), about)
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as JSON has them."""

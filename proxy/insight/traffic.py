@@ -70,6 +70,25 @@ def _grouped(seen: Overview, key: str, name: str, title: str, most: int) -> Tabl
     return Table(name, title, (Column(key, key), *_NUMBERS, *cost, *times), rows, max(0, total - len(rows)))
 
 
+def rules(seen: Overview, most: int) -> Table:
+    """Rules by the exchanges that they decided; what no rule decided is not in it."""
+    rows = seen.ask(
+        "SELECT rule, policy, coalesce(sum(events) FILTER (inside AND verdict = 'allow'), 0)::BIGINT AS passed,"
+        " coalesce(sum(events) FILTER (inside AND verdict = 'deny'), 0)::BIGINT AS refused, min(first),"
+        f" max(last) FILTER (inside) FROM {seen.rules} WHERE rule IS NOT NULL GROUP BY 1, 2 HAVING bool_or(inside)"
+        " ORDER BY passed + refused DESC, 1, 2"
+    )
+    columns = (
+        Column("rule", "rule"),
+        Column("policy", "policy"),
+        Column("passed", "passed", "count"),
+        Column("refused", "refused", "count"),
+        Column("first", "first used", "time"),
+        Column("last", "last used", "time"),
+    )
+    return Table.of("rules", "Rules", columns, rows, most)
+
+
 def timeline(seen: Overview) -> list[tuple[Any, int, int]]:
     """Hours with the numbers of exchanges that passed and that were refused; hours without any are not in it."""
     return seen.ask(

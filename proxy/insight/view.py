@@ -86,12 +86,17 @@ KIND = (
 def lines_sql(files: tuple[Source, ...]) -> str:
     """A SELECT of every line of the files: the fields as they are read, `file` and `kind`."""
     parts = [_read(group, packed=packed) for packed in (False, True) if (group := _of(files, packed=packed))]
-    every = " UNION ALL ".join(f"SELECT * FROM {part}" for part in parts)
+    every = " UNION ALL ".join(f"SELECT * FROM {part}" for part in parts) or _NOTHING
     made = {"time": f"{_TIME} AS time", "recorded": f"{_TIME} + to_milliseconds({_MS}) AS recorded", "file": "file"}
     columns = ", ".join(made.get(column.name, f'"{column.name}"') for column in COLUMNS)
     return f"SELECT {columns}, {KIND} AS kind FROM ({every})"
 
 
+_NOTHING = (
+    "SELECT "
+    + ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in {**_READ, "file": "VARCHAR"}.items())
+    + " WHERE false"
+)
 _MS = "CASE WHEN duration_ms BETWEEN 0 AND 1e12 THEN duration_ms::BIGINT ELSE 0 END"
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +20,7 @@ from proxy.metrics.board import Board
 from proxy.metrics.text import CONTENT_TYPE, exposition
 
 MAX_READERS = 16  # who is answered at once
-READ_TIME = 5.0  # seconds for a reader to say what it wants
+READ_TIME = 5.0  # seconds for a reader to say what it wants and to take the answer, in all
 FRESH = 10.0  # seconds after which numbers are too old to say that somebody is at work
 ALIVE = 60.0  # the same for the supervisor, whom a reload can take some time
 
@@ -65,7 +66,6 @@ class Page:
 
 class _Handler(BaseHTTPRequestHandler):
     server: "_Server"
-    timeout = READ_TIME
     server_version, sys_version = "outgate", ""
 
     def do_GET(self) -> None:
@@ -86,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Who reads is of no interest."""
 
 
+def _cut(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class _Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
 
@@ -103,9 +108,13 @@ class _Server(ThreadingMixIn, HTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        # A time-out of the socket begins anew with each byte.
+        cut = threading.Timer(READ_TIME, _cut, (request,))
+        cut.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            cut.cancel()
             self._places.release()
 
     def handle_error(self, *_: Any) -> None:

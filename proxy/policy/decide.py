@@ -6,17 +6,17 @@ Pure: a policy, a request and a date in, a decision out. Rule order never matter
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
-from functools import cached_property
+from functools import reduce
 
 from proxy.policy.address import Network, within
 from proxy.policy.host import Host
-from proxy.policy.path import AmbiguousPath, Segments, blind_readings, read_path, split_encoded_slashes
+from proxy.policy.reading import Reading
 from proxy.policy.reason import Reason
 from proxy.policy.request import Request
 from proxy.policy.rules import NEVER_METHODS, Policy, Rule
 
 # What `mode: observe` lets pass. Deny rules, address checks and every doubt about what a request is hold in each mode.
-_OBSERVABLE = frozenset(
+OBSERVABLE = frozenset(
     {
         Reason.HOST_NOT_ALLOWED,
         Reason.PORT_NOT_ALLOWED,
@@ -88,13 +88,13 @@ def decide(policy: Policy, request: Request, today: date) -> Decision:
         return Decision(reason=Reason.METHOD_NOT_ALLOWED)
     denying = policy.deny.speaking_of(request.host)
     allowing = tuple(rule for rule in policy.allow.speaking_of(request.host) if rule.inspect)
-    reading = _Reading(request, denying, allowing)
+    reading = Reading(request, denying, allowing)
     for rule in sorted(denying, key=_by_id):
         if _denies(rule, request, reading):
             readable = rule.paths is None or reading.every
             return Decision(reason=Reason.DENIED_BY_RULE if readable else Reason.AMBIGUOUS_PATH, rule=rule.id)
     named = sorted(request.methods, key=lambda method: (method != request.method, method))
-    verdict = _agreed([_decide_allow(request, method, reading, allowing, today) for method in named])
+    verdict = _agreed(policy, [_decide_allow(request, method, reading, allowing, today) for method in named])
     return _observe(verdict) if policy.observe else verdict
 
 
@@ -125,20 +125,32 @@ def _decide_tunnel(policy: Policy, host: Host, port: int, tunnels: list[Rule], t
     return _allowed(host, current)
 
 
-def _agreed(verdicts: list[Decision]) -> Decision:
+def _agreed(policy: Policy, verdicts: list[Decision]) -> Decision:
     """The verdict on a request that some servers take for one of another method: each has one of its own, and all of
-    them must allow it in the same way. So what joins or splits rules changes nothing.
+    them must allow it with the same credential. It reaches what each of them reaches. So what joins or splits rules
+    changes nothing, and what takes an address from one of them opens nothing.
     """
     first, *others = verdicts
     refused = next((each for each in verdicts if not each.allowed), None)
     if refused is not None:
         return refused
-    if any((each.credential, each.networks) != (first.credential, first.networks) for each in others):
+    if any(_sent(policy, each) != _sent(policy, first) for each in others):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED, nearest=first.rule)
-    return first
+    return replace(first, networks=reduce(_in_both, (each.networks for each in verdicts))) if others else first
 
 
-def _decide_allow(request: Request, method: str, reading: "_Reading", rules: tuple[Rule, ...], today: date) -> Decision:
+def _sent(policy: Policy, verdict: Decision) -> object:
+    """What goes out as a credential, and how. Its name does not count."""
+    spec = None if verdict.credential is None else policy.credentials.get(verdict.credential)
+    return verdict.credential if spec is None else replace(spec, name="")
+
+
+def _in_both(one: tuple[Network, ...], other: tuple[Network, ...]) -> tuple[Network, ...]:
+    pairs = ((a, b) for a in one for b in other if a.version == b.version and a.overlaps(b))
+    return tuple(dict.fromkeys(a if a.prefixlen >= b.prefixlen else b for a, b in pairs))
+
+
+def _decide_allow(request: Request, method: str, reading: Reading, rules: tuple[Rule, ...], today: date) -> Decision:
     if not rules:
         literal = request.host.address is not None
         return Decision(reason=Reason.ADDRESS_NOT_ALLOWED if literal else Reason.HOST_NOT_ALLOWED)
@@ -167,7 +179,7 @@ def _allowed(host: Host, matching: list[Rule]) -> Decision:
     return Decision(allowed=True, reason=Reason.ALLOWED, rule=rule.id, credential=rule.credential, networks=networks)
 
 
-def _stage(rule: Rule, request: Request, method: str, reading: "_Reading", today: date) -> _Stage:
+def _stage(rule: Rule, request: Request, method: str, reading: Reading, today: date) -> _Stage:
     if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
         schemes = {scheme for scheme, _ in rule.endpoints}
         return _Stage.PORT if request.scheme in schemes else _Stage.SCHEME
@@ -182,7 +194,7 @@ def _stage(rule: Rule, request: Request, method: str, reading: "_Reading", today
     return _Stage.EXPIRED if rule.expired(today) else _Stage.MATCH
 
 
-def _denies(rule: Rule, request: Request, reading: "_Reading") -> bool:
+def _denies(rule: Rule, request: Request, reading: Reading) -> bool:
     if rule.endpoints is not None and (request.scheme, request.port) not in rule.endpoints:
         return False
     if rule.methods is not None and request.methods.isdisjoint(rule.methods):
@@ -195,61 +207,10 @@ def _denies(rule: Rule, request: Request, reading: "_Reading") -> bool:
 
 
 def _observe(decision: Decision) -> Decision:
-    if decision.allowed or decision.reason not in _OBSERVABLE:
+    if decision.allowed or decision.reason not in OBSERVABLE:
         return decision
     return replace(decision, allowed=True, observed=True)
 
 
 def _by_id(rule: Rule) -> str:
     return rule.id
-
-
-class _Reading:
-    """The readings of one request's path, made when a rule first asks."""
-
-    def __init__(self, request: Request, denying: tuple[Rule, ...], allowing: tuple[Rule, ...]) -> None:
-        self._path = request.path
-        self._denying, self._allowing = denying, allowing
-
-    @cached_property
-    def strict(self) -> Segments | None:
-        try:
-            return read_path(self._path)
-        except AmbiguousPath:
-            return None
-
-    @cached_property
-    def kept(self) -> Segments | None:
-        if self.strict is not None:
-            return self.strict
-        try:
-            return read_path(self._path, keep_encoded_slash=True)
-        except AmbiguousPath:
-            return None
-
-    @cached_property
-    def every(self) -> tuple[Segments, ...]:
-        """All readings that some server could have: what a deny rule is held against."""
-        if self.strict is not None:
-            return (self.strict,)
-        return () if self.kept is None else (self.kept, split_encoded_slashes(self._path))
-
-    @cached_property
-    def blind(self) -> tuple[Segments, ...]:
-        """The same as deny patterns see them; folded once, however many rules there are."""
-        return tuple(folded for segments in self.every for folded in blind_readings(segments))
-
-    @property
-    def ambiguous(self) -> bool:
-        """Whether the path cannot be judged, though some rule about the host speaks of paths."""
-        allowing = [rule for rule in self._allowing if rule.paths is not None]
-        if not allowing and all(rule.paths is None for rule in self._denying):
-            return False
-        kept_by_all = all(rule.keep_encoded_slash for rule in allowing)
-        return self.kept is None or (self.strict is None and not kept_by_all)
-
-    def ambiguous_for(self, matching: list[Rule]) -> bool:
-        """As `ambiguous`, where a matching rule that keeps encoded slashes has settled their meaning."""
-        if self.kept is not None and any(rule.paths is not None and rule.keep_encoded_slash for rule in matching):
-            return False
-        return self.ambiguous

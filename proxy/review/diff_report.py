@@ -3,16 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
+from proxy.markdown import escaped
 from proxy.policy.rules import Policy
 from proxy.review.boxes import listed
 from proxy.review.changes import Change, PolicyDiff
 from proxy.review.delta import Kind
 from proxy.review.diff_words import TITLES, about, facts, idle, sent, sentence
 from proxy.review.effect import Effect
-from proxy.terminal import clean
 
 _LONG = 5  # changes that Markdown shows at once; the rest can be unfolded
 _COUNTED = {Kind.CHANGED: "allowed differently"}
@@ -104,7 +103,7 @@ def as_markdown(diffs: Sequence[PolicyDiff]) -> Iterator[str]:
     yield f"**{headline(diffs)}**"
     for section in _sections(diffs):
         yield from ("", f"#### {_whose([_code(name) for name in section.names])}: {_about(section)}", "")
-        yield from (f"- {_plain(note)}" for note in section.notes)
+        yield from (f"- {escaped(note)}" for note in section.notes)
         changes = section.changes
         shown = [change for change in changes if change.widening][:_LONG]
         shown += [each for each in changes if each not in shown and not idle(each)][: _LONG - len(shown)]
@@ -121,19 +120,12 @@ def as_markdown(diffs: Sequence[PolicyDiff]) -> Iterator[str]:
 def _items(diff: PolicyDiff, changes: Iterable[Change]) -> Iterator[str]:
     for change in sorted(changes, key=idle):
         warned = "⚠️ " if change.widening else ""
-        yield f"- {warned}**{TITLES[change.kind]}**: {_plain(sentence(change))}"
-        yield from (f"  - {label}: {_plain(value)}" for label, value in facts(diff, change))
+        yield f"- {warned}**{TITLES[change.kind]}**: {escaped(sentence(change))}"
+        yield from (f"  - {label}: {escaped(value)}" for label, value in facts(diff, change))
 
 
 def _code(text: str) -> str:
-    return f"<code>{_plain(text)}</code>"
-
-
-def _plain(text: str) -> str:
-    """Text from a policy as Markdown shows it: nothing in it is markup, a mention, a reference or a link."""
-    text = escape(clean(text, lines=False), quote=False)
-    text = "".join(f"&#{ord(char)};" if char in "\\`*_[]()|~#@!" else char for char in text)
-    return text.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
+    return f"<code>{escaped(text)}</code>"
 
 
 def as_document(diffs: Sequence[PolicyDiff]) -> dict[str, Any]:

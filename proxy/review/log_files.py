@@ -58,7 +58,7 @@ def _check(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     if not found:
-        hint = "name a state folder, its folder audit, or files; - reads stdin"
+        hint = "name a state folder, its folder audit, or files"
         raise ConfigError("the folder holds no audit log (*.jsonl)", hint, str(path))
 
 

@@ -39,7 +39,7 @@ NAMES: Mapping[Mark, str] = {
     Mark.OBSERVE_MODE: "passes only because the mode is observe",
     Mark.DENY_REMOVED: "deny removed",
     Mark.HTTP: "cleartext http",
-    Mark.OWN_KEYS: "a key of the client's own is no longer refused",
+    Mark.OWN_KEYS: "a key of the client's own is no longer refused or replaced",
 }
 
 # What lets something happen that could not happen before, also where the request itself passed before.
@@ -62,7 +62,7 @@ def _of_delta(delta: Delta, addresses: Addresses) -> Iterator[Mark]:
         return
     if new.secret is not None and (old.secret is None or old.secret.source != new.secret.source):
         yield Mark.NEW_CREDENTIAL_REACH
-    if old.secret is not None and new.secret is None and not old.secret.replaces:
+    if old.secret is not None and new.secret is None:
         yield Mark.OWN_KEYS
     if new.tunnel and not old.tunnel:
         yield Mark.INSPECTION_OFF

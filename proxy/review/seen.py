@@ -8,8 +8,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from proxy.audit.event import VERSION
+from proxy.policy.decide import OBSERVABLE
 from proxy.policy.host import INTERNAL, Address, Host, MalformedHost, parse_host
 from proxy.policy.reason import Reason
+
+MAX_DEPTH = 16  # levels of lists and objects in a line; ours has four
 
 
 class NotAnEvent(ValueError):
@@ -47,8 +50,11 @@ class Seen:
 
     @property
     def observed(self) -> bool:
-        """Whether `mode: observe` let pass what a policy denies."""
-        return self.passed and self.reason is not Reason.ALLOWED
+        """Whether `mode: observe` let pass what a policy denies.
+
+        What went out and then failed, as with an outage of the upstream, passed too, for another reason.
+        """
+        return self.passed and self.reason in OBSERVABLE
 
     @property
     def internal(self) -> bool:
@@ -83,7 +89,15 @@ def read_record(line: bytes) -> dict[str, Any] | None:
     found = _parsed(line)
     if found is not None:
         seen_of(found)
+        if _deeper(found, MAX_DEPTH):
+            raise NotAnEvent("nested too deep")
     return found
+
+
+def _deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
+    """Whether there are more levels of lists and objects in it."""
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(each, levels - 1) for each in inside if isinstance(each, dict | list))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -97,14 +97,21 @@ def examine(
             }
             command = _command([*probes.others(_FAKE), *probes.commands(clients)])
             plan = launch.Plan(command, project, project, name, load_profile(profile_name, "outgate-doctor"))
-            with served.by_own(flags, environ, None, name) as proxy:
+            with served.by_own(flags, environ, None) as serve:
+                proxy = serve(name)
                 upstream.serve()
                 proof, found = _look(plan, proxy, environ, sandboxed=sandboxed)
                 fake = proxy.fakes(name)[_FAKE]
-            yield from boundary(proof)
-            yield from _about_the_proxy(found, upstream, secret, fake)
-            yield from _about_clients(found, {path for path, _ in upstream.came})
-            yield from _about_the_machine(proxy.state.root, proxy.state.audit)
+            findings = [
+                *boundary(proof),
+                *_about_the_proxy(found, upstream, secret, fake),
+                *_about_clients(found, {path for path, _ in upstream.came}),
+                *_about_the_machine(proxy.state.root, proxy.state.audit),
+            ]
+        if proxy.state.run and all(each.state is not State.FAIL for each in findings):
+            # Nobody who reviews the log wants to read of made-up hosts; what did not hold stays to be looked at.
+            shutil.rmtree(proxy.state.own, ignore_errors=True)
+        yield from findings
 
 
 def examine_here(environ: Mapping[str, str], clients: Sequence[probes.Client]) -> Iterator[Finding]:
@@ -201,7 +208,8 @@ def _client(name: str, code: int, said: str, *, reached: bool) -> Finding:
         return Finding("clients", name, State.SKIP, "not here")
     fix = next(client.fix for client in probes.CLIENTS if client.name == name)
     words = [line.strip() for line in said.splitlines() if line.strip()]
-    return Finding("clients", name, State.WARN, words[-1][:200] if words else f"status {code}", fix)
+    telling = next((line for line in words if "error" in line.lower()), words[-1] if words else f"status {code}")
+    return Finding("clients", name, State.WARN, telling[:200], fix)
 
 
 def _about_the_machine(root: Path, audit: Path) -> Iterator[Finding]:

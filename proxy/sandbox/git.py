@@ -2,14 +2,17 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.errors import ConfigError
 
 _MAX_POINTER = 4096
+_MAX_CONFIG = 1 << 20
 _MODULES_DEPTH = 4
+ITSELF = b".\n"
+"""What a `commondir` says that leads nowhere else (gitrepository-layout(5)). Git works with it as without."""
 _WORKTREE = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -18,19 +21,51 @@ class Git:
     """What git needs of a project.
 
     `outside` is a folder beyond the project that git writes, or None. `readonly` are files and folders that exist,
-    `empty` folders that must hold nothing. `note` says why git will not work.
+    `empty` folders that must hold nothing, `made` files that must be there and say this: who could make them could
+    let them say something else. `note` says why git will not work.
     """
 
     outside: Path | None = None
     readonly: tuple[Path, ...] = ()
     empty: tuple[Path, ...] = ()
+    made: tuple[tuple[Path, bytes], ...] = ()
     note: str = ""
 
 
-def git_of(project: Path) -> Git:
-    """What git needs of a project, which is free of links. Raises `ConfigError` for a trap."""
+def git_of(project: Path, repositories: Sequence[Path] = ()) -> Git:
+    """What git needs of a project, which is free of links. Raises `ConfigError` for a trap.
+
+    `repositories` are the `.git` of submodules and other repositories in it: git on the host believes those of
+    submodules whenever it looks at the project.
+    """
+    found = _of_project(project)
+    for each in (_of_repository(project, pointer) for pointer in repositories):
+        found = Git(
+            found.outside,
+            (*found.readonly, *each.readonly),
+            (*found.empty, *each.empty),
+            (*found.made, *each.made),
+            found.note,
+        )
+    return found
+
+
+def _of_repository(project: Path, pointer: Path) -> Git:
+    if pointer.is_symlink():
+        return Git()
+    if pointer.is_dir():
+        return _held(pointer, None, ())
+    folder = _pointed(pointer)
+    if folder is None or not folder.is_relative_to(project) or not _is_git(folder):
+        return Git(readonly=(pointer,))
+    return _held(folder, None, (pointer,))
+
+
+def _of_project(project: Path) -> Git:
     pointer = project / ".git"
-    if pointer.is_symlink() or not pointer.exists():
+    if pointer.is_symlink():
+        return Git(note=".git is a symbolic link, so it can be changed inside: look at it before you use git here")
+    if not pointer.exists():
         return Git()
     if pointer.is_dir():
         return _held(pointer, None, ())
@@ -46,18 +81,30 @@ def git_of(project: Path) -> Git:
 
 def _held(folder: Path, outside: Path | None, first: tuple[Path, ...]) -> Git:
     """Hooks and configuration of a git folder, and of the submodules and worktrees in it."""
-    if (trap := folder / "commondir").exists() or trap.is_symlink():
-        hint = "git itself never puts it there; look at it, and remove it"
-        raise ConfigError("a file that makes git read its configuration from another folder", hint, str(trap))
     folders = [folder, *_modules(folder / "modules", _MODULES_DEPTH)]
     readonly = [*first, *(path for each in folders for path in _files(each))]
+    writable = [each for each in folders if os.access(each, os.W_OK)]  # what we cannot make, no sandbox can
+    made = [(each / "commondir", ITSELF) for each in writable]
+    own = [each for each in writable if _has_own(each)]
     for tree in _folders(folder / "worktrees"):
         readonly += [path for name in ("gitdir", "commondir", "config.worktree") if _real(path := tree / name)]
+        own += [tree] if _has_own(folder) else []
+    made += [(path, b"") for each in own if not os.path.lexists(path := each / "config.worktree") or _text(path) == ""]
     empty = tuple(each / "hooks" for each in folders if not os.path.lexists(each / "hooks"))
-    return Git(outside, tuple(readonly), empty)
+    return Git(outside, tuple(readonly), empty, tuple(made))
+
+
+def _has_own(folder: Path) -> bool:
+    """Whether git reads a `config.worktree` there; what is said in a file that the configuration includes counts."""
+    text = (_text(folder / "config", _MAX_CONFIG) or "").lower()
+    return "worktreeconfig" in text or "include" in text
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    common = folder / "commondir"
+    if os.path.lexists(common) and (not _real(common) or (_text(common) or "").encode() != ITSELF):
+        hint = "git itself never puts it there; look at it, and remove it"
+        raise ConfigError("a file that makes git read its configuration from another folder", hint, str(common))
     for name in ("config", "config.worktree", "hooks"):
         if (folder / name).is_symlink():
             raise ConfigError(
@@ -126,12 +173,12 @@ def _real(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path, most: int = _MAX_POINTER) -> str | None:
     """A small file of git's. A configuration is read as far as it matters."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            return os.read(handle, _MAX_POINTER).decode("utf-8", "surrogateescape")
+            return os.read(handle, most).decode("utf-8", "surrogateescape")
         finally:
             os.close(handle)
     except OSError:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.boundary import Boundary
 from proxy.errors import ConfigError, OutgateError
 from proxy.identity import check_sandbox_name
-from proxy.session import Boundary
 from proxy.state import why
 
 MAX_MESSAGE = 8192
@@ -49,7 +49,8 @@ def attach(control: socket.socket, request: Request, listening: socket.socket, p
     }
     control.settimeout(patience)
     try:
-        socket.send_fds(control, [json.dumps(message).encode()], [listening.fileno()])
+        with contextlib.suppress(BrokenPipeError):  # one that could not start has said why, and is gone
+            socket.send_fds(control, [json.dumps(message).encode()], [listening.fileno()])
         answer = json.loads(control.recv(MAX_MESSAGE) or b"null")
     except TimeoutError:
         raise OutgateError("the proxy does not answer", "look at its messages, and start it again") from None
@@ -58,7 +59,7 @@ def attach(control: socket.socket, request: Request, listening: socket.socket, p
     if not isinstance(answer, dict):
         raise OutgateError("the proxy ended before it served the sandbox", "its messages say why")
     if answer.get("error"):
-        raise ConfigError(str(answer["error"]), str(answer.get("hint", "")))
+        raise ConfigError(str(answer["error"]), str(answer.get("hint", "")), str(answer.get("where", "")))
 
 
 def receive(control: socket.socket) -> tuple[Request, socket.socket] | None:
@@ -86,7 +87,8 @@ def receive(control: socket.socket) -> tuple[Request, socket.socket] | None:
 
 def answer(control: socket.socket, error: OutgateError | None = None) -> bool:
     """Say that the sandbox is served, or why it is not; whether that could be sent."""
-    words = {} if error is None else {"error": error.problems[0].message, "hint": error.problems[0].hint or ""}
+    problem = None if error is None else error.problems[0]
+    words = {} if problem is None else {"error": problem.message, "hint": problem.hint or "", "where": problem.where}
     try:
         control.send(json.dumps({"v": _VERSION, **words}).encode())
     except OSError:

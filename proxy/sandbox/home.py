@@ -52,7 +52,8 @@ def home_mounts(home: Path, kept: Path, profile: Profile, writable: Path) -> Ite
 
 def secret_place(name: str) -> str | None:
     """The place of secrets that a path from the home folder on is, or is in."""
-    return next((place for place in SECRETS if Path(name).is_relative_to(place)), None)
+    path = f"{Path(name)}/"
+    return next((place for place in SECRETS if path.startswith(f"{place}/")), None)
 
 
 def _read(home: Path, name: str, writable: Path) -> Iterator[Mount]:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import clients, terminal
+from proxy.boundary import Boundary
 from proxy.errors import OutgateError
-from proxy.sandbox import child
+from proxy.sandbox import aftermath, child
 from proxy.sandbox.confined import PORT, Confined, NotStarted, confined
 from proxy.sandbox.environment import environment
 from proxy.sandbox.layout import Certificates, Layout, Wanted, kept_folder, lay_out
+from proxy.sandbox.made import made
 from proxy.sandbox.profile import Profile
 from proxy.sandbox.served import Served
-from proxy.session import Boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def held(
     nested = plan.profile.nested
     with (
         child.terminal_kept(),
+        made(layout.made),
         confined(layout, variables, plan.command, plan.name, nested=nested, output=output) as it,
     ):
         served.attach(plan.name, Boundary.NAMESPACE, it.listening)
@@ -81,11 +83,15 @@ def held(
 
 def run_confined(plan: Plan, served: Served, layout: Layout, environ: Mapping[str, str]) -> int:
     """Run the command in a sandbox; its exit status. Raises `OutgateError` if it was never started."""
+    then = aftermath.before(plan.project, layout, plan.profile)
     with held(plan, served, layout, environ) as sandbox:
         wrong = sandbox.prove(plan.name).wrong
         if wrong:
             raise OutgateError("the boundary is not there: " + "; ".join(wrong), "outgate doctor tells more")
-        return child.wait(sandbox.go)
+        status = child.wait(sandbox.go)
+    for line in aftermath.left(then, environ.get("PATH", os.defpath).split(os.pathsep)):
+        terminal.note(line)
+    return status
 
 
 def run_unconfined(plan: Plan, served: Served, environ: Mapping[str, str], output: int | None = None) -> int:

@@ -56,7 +56,9 @@ class Layout:
     """A sandbox's file system, in the order in which it is made.
 
     `path` are the folders of PATH that are inside. `hidden` and `readonly` are what of the project is masked or cannot
-    be written, as paths from its root; `notes` is what its user should know.
+    be written, as paths from its root; `made` are files that have to be there before, with what they say; `held` what
+    is masked or read-only by itself and not by its folder; `repositories` every `.git` in the project; `notes` what its
+    user should know.
     """
 
     mounts: tuple[Mount, ...]
@@ -65,6 +67,9 @@ class Layout:
     path: tuple[str, ...]
     hidden: tuple[str, ...]
     readonly: tuple[str, ...]
+    made: tuple[tuple[Path, bytes], ...] = ()
+    held: tuple[Path, ...] = ()
+    repositories: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -75,7 +80,7 @@ def lay_out(wanted: Wanted) -> Layout:
     if not work.is_relative_to(where):
         raise ConfigError("the working folder is not in the project", "start in the project", str(work))
     ours = _ours(where, wanted.interpreter)
-    project = project_mounts(where, profile, (*wanted.protected, *ours), wanted.secret, home)
+    project = project_mounts(where, profile, (*wanted.protected, *ours), wanted.secret, home, wanted.search_path)
     mounts = [
         *system(wanted.uid),
         *added(profile.system, home, wanted.secret),
@@ -97,6 +102,9 @@ def lay_out(wanted: Wanted) -> Layout:
         path=_path(wanted.search_path, ordered),
         hidden=project.hidden,
         readonly=project.readonly,
+        made=project.made,
+        held=project.held,
+        repositories=project.repositories,
         notes=(*project.notes, *(f"{each} is read-only: Outgate runs from there" for each in ours)),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 MAX_ENTRIES = 50_000
 """So many entries of a project are looked at, those near its root first."""
 MAX_MASKS = 300
+MAX_REPOSITORIES = 100
 _MAX_CONTENT = 256 * 1024
 # Made by tools, large, and rebuilt from what is outside of them.
 _SKIPPED = frozenset(
@@ -33,9 +34,13 @@ _CONTENT: dict[str, re.Pattern[bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a scan found: files and folders to mask, without links. `whole` is false if a bound was reached."""
+    """What a scan found: files and folders to mask, without links, and each `.git` below the project's own.
+
+    `whole` is false if a bound was reached.
+    """
 
     paths: tuple[Path, ...]
+    repositories: tuple[Path, ...]
     whole: bool
 
 
@@ -57,18 +62,37 @@ def holds_secret(path: Path, name: str) -> bool:
 def scan(project: Path, patterns: Sequence[str]) -> Found:
     """What of a project has to be masked: what the patterns name, and every socket, which may lead out."""
     named = _matcher(patterns)
-    waiting, left, found = deque([str(project)]), MAX_ENTRIES, dict[Path, None]()
+    waiting, left, found = deque([str(project)]), MAX_ENTRIES, dict.fromkeys(bound(project))
+    repositories: list[Path] = []
     while waiting and left > 0 and len(found) < MAX_MASKS:
         for entry in _entries(waiting.popleft()):
             left -= 1
-            if named(entry.name):
+            if entry.name == ".git":
+                repositories += [Path(entry.path)]
+            elif named(entry.name):
                 found.update(dict.fromkeys(_masked(project, entry)))
             elif entry.is_dir(follow_symlinks=False):
                 if entry.name not in _SKIPPED:
                     waiting.append(entry.path)
             elif not entry.is_file() and not entry.is_symlink() and _is_socket(entry):
                 found[Path(entry.path)] = None
-    return Found(tuple(sorted(found))[:MAX_MASKS], not waiting and len(found) <= MAX_MASKS)
+    repositories = [path for path in repositories if path.parent != project]
+    whole = not waiting and len(found) <= MAX_MASKS and len(repositories) <= MAX_REPOSITORIES
+    return Found(tuple(sorted(found))[:MAX_MASKS], tuple(repositories[:MAX_REPOSITORIES]), whole)
+
+
+def bound(project: Path, table: Path = Path("/proc/net/unix")) -> Iterator[Path]:
+    """The sockets in a project that are bound in this network namespace, wherever they are: proc_net(5)."""
+    try:
+        lines = table.read_bytes().splitlines()
+    except OSError:
+        return
+    prefix = os.fsencode(project) + b"/"
+    for line in lines:
+        name = line.split(maxsplit=7)[7:]
+        if name and name[0].startswith(prefix) and (path := Path(os.fsdecode(name[0]))).is_socket():
+            if os.path.realpath(path) == str(path):
+                yield path
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

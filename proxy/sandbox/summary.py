@@ -72,8 +72,7 @@ def summarise(events: Iterable[Seen]) -> Summary:
             summary.refused[Refused(host, event.port, event.reason)] += 1
             continue
         summary.reached[host] += 1
-        # An outage of the upstream is a request that passed, too; its reason denies nothing.
-        summary.observed += event.observed and WORDING[event.reason].deliberate
+        summary.observed += event.observed
         if event.credential is not None and event.not_injected is None:
             summary.credentials[event.credential] += 1
     return summary

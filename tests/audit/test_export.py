@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.audit.export.ecs import ecs
 from proxy.audit.export.ocsf import ocsf
+from proxy.audit.export.otlp import otlp
 from proxy.audit.export.table import cells
 from proxy.review.seen import NotAnEvent, read_record
 from tests.review.events import event, passed, refused, tunnel
@@ -124,6 +125,76 @@ def test_a_refusal_as_ecs() -> None:
     assert found["reason"] == "host_not_allowed"
 
 
+def test_an_allowed_request_as_otlp() -> None:
+    text, number = (lambda value: {"stringValue": value}), (lambda value: {"intValue": value})
+    attributes = {
+        "http.request.method": text("GET"),
+        "http.response.status_code": number("200"),
+        "url.scheme": text("https"),
+        "url.path": text("/v1/x"),
+        "server.address": text("api.example"),
+        "server.port": number("443"),
+        "client.address": text("127.0.0.1"),
+        "client.port": number("5000"),
+        "network.peer.address": text("192.0.2.7"),
+        "tls.protocol.version": text("1.3"),
+        "http.request.body.size": number("5"),
+        "http.response.body.size": number("20"),
+        "outgate.id": text(GET["id"]),
+        "outgate.sandbox": text("task-1"),
+        "outgate.policy": text("watch"),
+        "outgate.policy_digest": text("0" * 64),
+        "outgate.query_keys": {"arrayValue": {"values": [text("key")]}},
+        "outgate.verdict": text("allow"),
+        "outgate.reason": text("allowed"),
+        "outgate.rule": text("api"),
+        "outgate.injected": {"boolValue": False},
+        "outgate.duration_ms": {"doubleValue": 10.0},
+        "outgate.end": text("complete"),
+        "outgate.seq": number("9"),
+        "outgate.chain": text("c" * 64),
+        "gen_ai.response.model": text("m"),
+        "gen_ai.usage.input_tokens": number("7"),
+        "outgate.llm": {"kvlistValue": {"values": [{"key": "partial", "value": {"boolValue": True}}]}},
+    }
+    record = {
+        "timeUnixNano": "1795168800000000000",
+        "observedTimeUnixNano": "1795168800010000000",
+        "severityNumber": 9,
+        "severityText": "INFO",
+        "eventName": "outgate.exchange",
+        "body": text("allow GET https://api.example/v1/x"),
+        "attributes": [{"key": key, "value": value} for key, value in attributes.items()],
+    }
+    assert otlp({**GET, "llm": {"model": "m", "input": 7, "output": None, "partial": True}}) == {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": text("outgate")}]},
+                "scopeLogs": [{"scope": {"name": "outgate.audit", "version": "1"}, "logRecords": [record]}],
+            }
+        ]
+    }
+
+
+def otlp_record(event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The log record of an event, and its attributes by name."""
+    (record,) = otlp(event)["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    return record, {each["key"]: next(iter(each["value"].values())) for each in record["attributes"]}
+
+
+def test_a_refusal_and_a_tunnel_as_otlp() -> None:
+    record, named = otlp_record(refused("denied_by_rule", "BREW", "https://b.example/x"))
+    assert (record["severityNumber"], record["severityText"]) == (13, "WARN")
+    assert record["body"]["stringValue"] == "deny BREW https://b.example/x denied_by_rule"
+    assert (named["http.request.method"], named["http.request.method_original"]) == ("_OTHER", "BREW")
+    assert (named["error.type"], named["outgate.verdict"]) == ("denied_by_rule", "deny")
+    record, named = otlp_record({**tunnel("a.example"), "bytes_in": 7, "time": "0001-01-01T00:00:00+00:00"})
+    assert (named["outgate.bytes_in"], "http.response.body.size" in named) == ("7", False)
+    assert record["timeUnixNano"] == record["observedTimeUnixNano"] == "0"
+    assert "outgate.bytes_out" in otlp_record({**GET, "status": 101})[1]
+    assert "http.request.method" not in otlp_record({**GET, "method": ""})[1]
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
@@ -154,6 +225,7 @@ def test_no_cell_is_a_formula(value: object, cell: str) -> None:
 JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()) | st.just({"a": [1]})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*event(), "seq", "chain", "llm"]), JSON))
 def test_whatever_passes_for_an_event_can_be_exported(wrong: dict[str, Any]) -> None:
     try:
@@ -161,6 +233,12 @@ def test_whatever_passes_for_an_event_can_be_exported(wrong: dict[str, Any]) -> 
     except NotAnEvent:
         return
     assert found is not None
-    for mapped in (ocsf(found), ecs(found)):
+    for mapped in (ocsf(found), ecs(found), otlp(found)):
         json.dumps(mapped, allow_nan=False)
     assert all(isinstance(cell, str) for cell in cells(found, tuple(found)))
+
+
+def test_what_is_nested_too_deep_is_no_event() -> None:
+    deep = json.dumps(event())[:-1] + ',"llm":' + '{"a":' * 2000 + "1" + "}" * 2001
+    with pytest.raises(NotAnEvent, match="nested too deep"):
+        read_record(deep.encode())

@@ -97,6 +97,24 @@ def test_named_files_are_verified_as_if_they_were_all(outgate: Any, logs: Logs, 
         assert outgate("audit", "verify", path, "--public-key", key).code == 2
 
 
+def test_the_checkpoints_of_a_folder_may_lie_elsewhere(outgate: Any, logs: Logs, folder: Path) -> None:
+    key = ("--public-key", public_hex(load(logs.state)))
+    copy = (logs.folder / "checkpoints.jsonl").rename(folder / "checkpoints-copy.jsonl")
+    assert outgate("audit", "verify", str(logs.folder), *key).code == 1
+    result = outgate("audit", "verify", str(logs.folder), str(copy), *key)
+    assert (result.code, result.err) == (0, "")
+    assert "  checkpoints: 3, the last one of 20" in result.out
+    (logs.folder / "checkpoints.jsonl").write_bytes(b"nonsense\n")  # what lies beside the log does not count
+    assert outgate("audit", "verify", str(logs.folder), str(copy), *key).code == 0
+    copy.write_bytes(b"".join(copy.read_bytes().splitlines(keepends=True)[1:]))
+    assert (
+        "checkpoints-copy.jsonl:1: checkpoints 1 to 1 are missing"
+        in outgate("audit", "verify", str(logs.folder), str(copy), *key).err
+    )
+    copy.unlink()
+    assert outgate("audit", "verify", str(logs.folder), str(copy), *key).code == 2
+
+
 def test_the_logs_of_runs_are_verified_too(outgate: Any, logs: Logs, folder: Path) -> None:
     other = folder / "state" / "runs" / "one"
     other.mkdir(parents=True)
@@ -120,7 +138,7 @@ def test_what_is_not_covered_is_said_and_not_intact(outgate: Any, logs: Logs) ->
 LOG = lines(event("GET", "https://a.example/=1"), refused("host_not_allowed", url="https://b.example/"))
 
 
-@pytest.mark.parametrize("form", ["ocsf", "ecs", "csv"])
+@pytest.mark.parametrize("form", ["ocsf", "ecs", "otlp", "csv"])
 def test_export_maps_each_event_and_names_what_it_cannot(outgate: Any, folder: Path, form: str) -> None:
     (folder / "worker-0.jsonl").write_bytes(LOG + b"{}\n" + b'{"v":1,"type":"torn"}\n')
     (folder / "worker-1.jsonl.1.gz").write_bytes(gzip.compress(LOG)[:-30])
@@ -136,7 +154,8 @@ def test_export_maps_each_event_and_names_what_it_cannot(outgate: Any, folder: P
     else:
         found = [json.loads(line) for line in result.out.splitlines()]
         assert len(found) == 2
-        assert all(("class_uid" if form == "ocsf" else "ecs") in each for each in found)
+        own = {"ocsf": "class_uid", "ecs": "ecs", "otlp": "resourceLogs"}[form]
+        assert all(own in each for each in found)
 
 
 def test_export_reads_the_log_of_the_state_folder_and_writes_a_file_that_is_whole(outgate: Any, logs: Logs) -> None:

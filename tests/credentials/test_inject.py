@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.credentials.inject import ClientCheck, check_client, inject
 from proxy.credentials.providers import BEARER, PROVIDERS
 from proxy.credentials.secret import Secret
-from proxy.credentials.slots import Headers
+from proxy.credentials.slots import Content, Headers, read_slots, slots_of
 from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import HostPattern, parse_host
 from proxy.policy.reason import Reason
@@ -430,3 +430,18 @@ def test_any_bytes_in_authorization_are_empty_a_fake_or_refused(value: bytes) ->
 
 def test_every_provider_is_in_these_tables() -> None:
     assert set(PROVIDERS) == {"anthropic", "openai", "github"}
+
+
+ANY_SPEC = CredentialSpec("k", "env:K", (HostPattern("api.example.com"),), inject=Inject(bearer=True))
+
+
+@pytest.mark.parametrize("name", [b"X-Api-Token", b"Access-Token", b"Auth-Token", b"CF-Access-Client-Secret"])
+def test_a_key_in_a_header_of_another_service_is_read(name: bytes) -> None:
+    found = list(read_slots(slots_of(ANY_SPEC), ((name, b"own"),), "/", frozenset()))
+    assert [slot.content for slot in found] == [Content.FOREIGN]
+
+
+@pytest.mark.parametrize("key", ["hapikey", "api_token", "GoogleAccessId", "Key-Pair-Id"])
+def test_a_key_in_a_query_of_another_service_is_read(key: str) -> None:
+    found = list(read_slots(slots_of(ANY_SPEC), (), f"/?{key}=own", frozenset()))
+    assert [slot.content for slot in found] == [Content.FOREIGN]

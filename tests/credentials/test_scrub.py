@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.credentials.forms import forms_of
-from proxy.credentials.scrub import Mask, Scrubber
+from proxy.credentials.scrub import LiveMask, Mask, Scrubber
 from proxy.credentials.secret import Secret
 
 PLAIN = b"ghp_0123456789abcdefghijklmnopqrstuvwxyz"
@@ -140,12 +140,35 @@ def test_an_empty_chunk_gives_nothing() -> None:
     assert scrubber.flush() == []
 
 
+def test_a_mask_that_changes_meanwhile_holds_from_the_next_chunk_on() -> None:
+    masks = [Mask([Secret(PLAIN)])]
+    scrubber = Scrubber(LiveMask(lambda: masks[-1]))
+    assert scrubber.feed(b"NEW-SECRE!") == [b"NEW-SECRE!"]
+    masks.append(Mask([Secret(b"NEW-SECRE!")]))
+    assert scrubber.feed(b" NEW-SE") == [b" "]
+    assert scrubber.feed(b"CRE! " + PLAIN) == [b"*" * 10 + b" " + PLAIN]
+
+
+def test_what_was_held_back_is_masked_though_the_mask_has_changed() -> None:
+    masks: list[Mask | None] = [Mask([Secret(PLAIN)])]
+    scrubber = Scrubber(LiveMask(lambda: masks[-1]))
+    assert scrubber.feed(b"x" + PLAIN[:10]) == [b"x"]
+    masks.append(None)
+    assert scrubber.feed(PLAIN[10:20]) == []
+    masks.append(Mask([Secret(b"NEW-SECRE!")]))
+    assert scrubber.feed(PLAIN[20:] + b"NEW") == [b"*" * len(PLAIN)]
+    masks.append(None)
+    assert scrubber.feed(b"-SECRE!") == [b"*" * 10]
+    assert scrubber.feed(PLAIN) == [PLAIN], "nothing is held back for it any more"
+    assert scrubber.flush() == []
+
+
 @pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_mask_shows_nothing(take: object) -> None:
     mask = Mask([Secret(PLAIN)])
     scrubber = Scrubber(mask)
     scrubber.feed(PLAIN[:-1])
-    assert "0123" not in repr(mask) + str(mask) + repr(scrubber)
+    assert "0123" not in repr(mask) + str(mask) + repr(scrubber) + repr(LiveMask(lambda: mask))
     assert not hasattr(mask, "__dict__")
     with pytest.raises(TypeError):
         take(mask)  # type: ignore[operator]

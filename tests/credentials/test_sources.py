@@ -8,9 +8,7 @@ import pytest
 from proxy.credentials.sources import CredentialUnavailable, EnvSource, FileSource, SecretStore, parse_source
 from proxy.errors import ConfigError
 from proxy.policy.credential import CredentialSpec, Inject
-from proxy.policy.host import HostPattern, parse_host
-
-HOST = parse_host("api.example.com")
+from proxy.policy.host import HostPattern
 
 
 def spec(name: str, source: str) -> CredentialSpec:
@@ -141,28 +139,3 @@ def test_only_a_regular_file_of_64_kib_is_read(tmp_path: Path) -> None:
     assert len(secrets.get("full").reveal()) == len(secrets.get("link").reveal()) == 64 * 1024
     with pytest.raises(CredentialUnavailable, match="larger than 64 KiB"):
         store({"LARGE": "x" * (64 * 1024 + 1)}, one="env:LARGE").get("one")
-
-
-def test_a_mask_is_kept_until_a_secret_changes(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("first-value")
-    secrets = store({"TOKEN": "value-of-token"}, one=f"file:{path}", two="env:TOKEN")
-    mask = secrets.mask(HOST)
-    assert mask is not None
-    assert mask.apply(b"first-value value-of-token other-value") == b"*********** ************** other-value"
-    assert secrets.mask(HOST) is mask
-    (tmp_path / "new").write_text("other-value")
-    (tmp_path / "new").replace(path)
-    changed = secrets.mask(HOST)
-    assert changed is not None
-    assert changed.apply(b"first-value other-value") == b"first-value ***********"
-    path.unlink()
-    assert secrets.mask(HOST) is changed  # the host may still know what it was sent
-
-
-def test_a_mask_holds_what_is_bound_to_the_host_and_no_more(tmp_path: Path) -> None:
-    secrets = store({"TOKEN": "value-of-token"}, one="env:TOKEN", two=f"file:{tmp_path}/missing")
-    mask = secrets.mask(HOST)
-    assert mask is not None
-    assert mask.apply(b"value-of-token") == b"*" * 14
-    assert secrets.mask(parse_host("elsewhere.example")) is None

@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.lab import NFT, PROXYD, REAL_KEY, impossible, observe
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HELD = ["compose", "gateway", "sidecar", "systemd"]
 # Outgate's own address on the side that leads out is part of the gateway, and asks for a token there too.

@@ -63,11 +63,14 @@ def test_a_sandbox_that_holds(tmp_path: Path) -> None:
     found = doctor.findings()
     for name in ("TCP", "UDP", "DNS", "metadata address", "curl", "python", "allowed passes, with the key"):
         assert found[name]["state"] == "ok", found[name]
+    assert not list((tmp_path / "state" / "runs").iterdir()), "nobody wants to review that"
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_nothing_is_held(tmp_path: Path) -> None:
     doctor = Doctor(tmp_path, "--state", str(tmp_path / "state"), "--no-sandbox", *_CLIENTS)
     assert doctor.code == 1
+    assert len(list((tmp_path / "state" / "runs").iterdir())) == 1
     failed = doctor.failed()
     assert failed
     assert all(doctor.findings()[name]["fix"] for name in failed)
@@ -118,6 +121,7 @@ def test_run_does_not_start_in_a_sandbox_that_shares_the_network(tmp_path: Path)
     assert not (tmp_path / "project" / "started").exists()
 
 
+@pytest.mark.slow
 def test_in_a_container_with_the_variables(tmp_path: Path, start_outgate: StartOutgate) -> None:
     """Its clients and its proxy are fine; the network around this test is not what a container should have."""
     outgate = start_outgate("version: 1\nname: p\nallow: []\n")
@@ -126,12 +130,14 @@ def test_in_a_container_with_the_variables(tmp_path: Path, start_outgate: StartO
     assert [found[name]["state"] for name in ("answers", "curl", "python")] == ["ok"] * 3, doctor.done.stdout
 
 
+@pytest.mark.slow
 def test_in_a_container_without_the_variables(tmp_path: Path) -> None:
     doctor = Doctor(tmp_path, "--here", *_CLIENTS)
     assert doctor.code == 1
     assert doctor.findings()["answers"]["fix"]
 
 
+@pytest.mark.slow
 def test_a_policy_that_cannot_work(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("version: 2\n")
     doctor = Doctor(tmp_path, "--policy", str(tmp_path / "policy.yaml"))

@@ -58,6 +58,16 @@ def test_a_refusal_can_be_read_inside_and_is_summed_up_outside(place: Place) -> 
     assert told["refused"] == [{"host": "evil.example", "port": 443, "reason": "host_not_allowed", "requests": 1}]
 
 
+def test_the_summary_lands_where_it_was_named_whatever_the_sandbox_makes_of_the_folder(place: Place) -> None:
+    out, victim = place.project / "out", place.folder / "victim"
+    out.mkdir()
+    victim.mkdir()
+    done = place.shell(f"mv out old; ln -s {victim} out", options=("--summary-file", str(out / "summary.json")))
+    assert done.returncode == 0, done.stderr
+    assert not list(victim.iterdir())
+    assert json.loads((place.project / "old" / "summary.json").read_text())["refused"] == []
+
+
 # --- the boundary ---
 
 WAYS_OUT = """
@@ -200,6 +210,42 @@ def test_by_way_of_a_proxy_that_runs(place: Place, start_outgate: StartOutgate) 
     outgate.wait_for_events(lambda found: sum(event["host"] == "api.example.com" for event in found) == 2)
     assert {event["sandbox"] for event in outgate.events()} == {"guest"}
     assert {event["boundary"] for event in outgate.events()} == {"namespace"}
+
+
+def test_no_policy_of_a_proxy_that_runs_can_be_changed_or_added(place: Place, start_outgate: StartOutgate) -> None:
+    policies = {"agent.yaml": POLICY, "other.yaml": POLICY.replace("name: agent", "name: other")}
+    outgate = start_outgate(policies, environ={"REAL_KEY": SECRET})
+    done = place.shell(
+        """
+        cd policies || exit 1
+        for file in agent.yaml other.yaml new.yaml; do (: >> $file) && echo "wrote $file"; done
+        mv ../policies ../old && echo moved
+        """,
+        ("--via", str(outgate.state), "--policy", "agent", "--project", str(outgate.policies.parent)),
+    )
+    assert (done.stdout, done.returncode) == ("", 1), done.stderr
+    assert done.stderr.count("Read-only file system") == 3
+    assert {file.name: file.read_text() for file in outgate.policies.iterdir()} == policies
+
+
+def test_what_a_run_trusts_cannot_be_changed_from_inside(place: Place) -> None:
+    """The next run reads it again: the settings that were named, and what upstream certificates are signed by."""
+    (place.project / "trust").mkdir()
+    (place.project / "trust/ca.pem").write_text(place.authority.ca_file.read_text())
+    (place.project / "own").mkdir()
+    (place.project / "own/settings.yaml").write_text("upstream_ca: [../trust/ca.pem]\n")
+    place.environ = {**place.environ, "OUTGATE_CONFIG": str(place.project / "own/settings.yaml")}
+    script = "for file in own/settings.yaml trust/ca.pem; do (: >> $file) && echo wrote $file; done; cat own/*"
+    done = subprocess.run(
+        [*place.command()[:2], "--policy", str(place.policy), "--state", str(place.state), "--", "sh", "-c", script],
+        env=place.environment(),
+        cwd=place.project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE * 2,
+    )
+    assert done.stdout == "upstream_ca: [../trust/ca.pem]\n", done.stderr
 
 
 def test_a_name_is_for_one_sandbox_at_a_time(place: Place, start_outgate: StartOutgate) -> None:

@@ -101,7 +101,7 @@ def test_a_shell_has_a_terminal_with_job_control(terminal: Terminal) -> None:
 # --- bad days ---
 
 HOLD = """
-import ctypes, os, sys, time
+import ctypes, os, signal, sys
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 libc = ctypes.CDLL(None, use_errno=True)
 reader, writer = os.pipe()
@@ -115,7 +115,7 @@ if os.fork() == 0:
     os.write(writer, b"held")
     for number in (0, 1, 2):
         os.close(number)
-    time.sleep(1000)
+    signal.pause()
 print(os.read(reader, 16).decode(), flush=True)
 os._exit(5)
 """

@@ -109,6 +109,7 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_in_observe_mode_becomes_a_policy_under_which_the_same_run_succeeds_and_nothing_else(
     world: World, start_outgate: Start, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ import addons
 from proxy import dial
 from proxy.answer import BodyFilter
 from proxy.audit import files, sink
+from proxy.credentials.masks import Masks
+from proxy.credentials.scrub import LiveMask
 from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine import reload, stream
@@ -27,7 +29,8 @@ PARTS: dict[str, tuple[Any, str]] = {
     "resolver": (dial, "_getaddrinfo"),
     "connect": (dial, "_connect"),
     "credential source": (SecretStore, "get"),
-    "mask": (SecretStore, "mask"),
+    "mask": (Masks, "of"),
+    "mask of an answer": (LiveMask, "now"),
     "body filter": (BodyFilter, "feed"),
     "end of the body filter": (BodyFilter, "flush"),
     "audit begin": (sink.AuditSink, "begin"),

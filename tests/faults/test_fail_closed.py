@@ -65,6 +65,7 @@ PHASES = {
     "connect": BEFORE,
     "credential source": BEFORE,
     "mask": BEFORE,
+    "mask of an answer": DURING,
     "body filter": DURING,
     "end of the body filter": DURING,
     "audit begin": BEFORE,

@@ -26,6 +26,7 @@ from proxy.credentials.slots import clear_slots, read_slots, slots_of
 from proxy.credentials.sources import parse_source
 from proxy.endpoint import ConnectTo, Listen
 from proxy.engine.hello import BadHello, hello_complete, read_hello
+from proxy.engine.hellos import Hellos
 from proxy.errors import ConfigError
 from proxy.head import BadHead, Head, forwarded, read_connect, read_head
 from proxy.identity import BadToken, parse_proxy_authorization, verify
@@ -127,6 +128,17 @@ def hello(data: bytes) -> None:
         pass
 
 
+def hellos(data: bytes) -> None:
+    """A client and a server that say the same: what passes is what was sent, however it comes in pieces."""
+    for size in (1, 7, len(data) or 1):
+        gathered, passed = Hellos(lambda _: None), b""
+        with suppress(BadHello):
+            for at in range(0, len(data), size):
+                passed += gathered.from_client(data[at : at + size])
+                gathered.from_server(data[at : at + size])
+        assert data.startswith(passed)
+
+
 def token(data: bytes) -> None:
     for values in ([data], data.split(b"\n")):
         try:
@@ -224,6 +236,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         query,
         head,
         hello,
+        hellos,
         token,
         policy,
         slots,

@@ -63,10 +63,18 @@ def made(tmp_path: Path, *events: dict[str, Any], notes: tuple[str, ...] = ()) -
         return page(seen, new(logs, Wanted(), seen.recent), refusals, notes, datetime(2026, 11, 20, tzinfo=UTC))
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page that has every part."""
+    call = passed("r", llm=LLM, credential="key", injected=True, at=20 * DAY)
+    asked = refused("host_not_allowed", url="https://up.example/x")
+    return made(tmp_path_factory.mktemp("log"), passed("r"), asked, call, notes=("skipped 7",))
+
+
 def hostile() -> list[dict[str, Any]]:
     """Hostile text in every field that the page shows."""
     events = []
-    for number, text in enumerate(HOSTILE):
+    for number, text in enumerate(f"{one} {other}" for one, other in zip(HOSTILE[::2], HOSTILE[1::2], strict=True)):
         given = {"sandbox": text, "policy": text, "host": text, "credential": text, "injected": True, "rule": text}
         given |= {"nearest": text, "id": text[:26], "method": text, "path": f"/{text}"}
         llm = {**LLM, "provider": text, "model": text}
@@ -76,12 +84,12 @@ def hostile() -> list[dict[str, Any]]:
     return events
 
 
-def test_hostile_text_is_text(tmp_path: Path) -> None:
+def test_hostile_text_is_text(tmp_path: Path, plain: str) -> None:
     text = made(tmp_path, *hostile(), notes=tuple(HOSTILE))
-    found, plain = Read(text), Read(made(tmp_path, passed("r"), refused("host_not_allowed"), at_least()))
+    found, usual = Read(text), Read(plain)
     assert found.open == []
-    assert {tag for tag, _ in found.tags} <= {tag for tag, _ in plain.tags} | {"article", "li", "code", "b", "ul"}
-    allowed = {name for _, attributes in plain.tags for name in attributes} | {"open", "tabindex", "class"}
+    assert {tag for tag, _ in found.tags} <= {tag for tag, _ in usual.tags} | {"article", "li", "code", "b", "ul"}
+    allowed = {name for _, attributes in usual.tags for name in attributes} | {"open", "tabindex", "class"}
     assert {name for _, attributes in found.tags for name in attributes} <= allowed
     assert not [name for name in allowed if name.startswith("on")]
     assert all((attributes.get("href") or "#").startswith("#") for _, attributes in found.tags)
@@ -89,35 +97,26 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
     assert not set(text) & {"\u202e", "\x1b", "\x00"}
 
 
-def at_least() -> dict[str, Any]:
-    """A call of a model, so that the page has every part."""
-    return passed("r", llm=LLM, credential="key", injected=True, at=20 * DAY)
-
-
-def test_the_page_fetches_nothing_and_its_policy_says_so(tmp_path: Path) -> None:
-    text = made(tmp_path, passed("r"), refused("host_not_allowed"), at_least())
-    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
-    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+def test_the_page_fetches_nothing_and_its_policy_says_so(plain: str) -> None:
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', plain)
+    (style,) = re.findall(r"<style>(.*?)</style>", plain, re.DOTALL)
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & {
-        tag for tag, _ in Read(text).tags
+        tag for tag, _ in Read(plain).tags
     }
-    assert not re.search(r"(?i)\bstyle=|\bsrc=|url\(|@import|https?:", text)
+    assert not re.search(r"(?i)\bstyle=|\bsrc=|url\(|@import|https?:", plain)
     for needed in ("prefers-color-scheme: dark", "@media print", 'class="skip"', 'lang="en"', 'aria-label="sections"'):
-        assert needed in text
+        assert needed in plain
 
 
-def test_the_page_has_what_it_promises(tmp_path: Path) -> None:
-    text = made(
-        tmp_path, passed("r"), refused("host_not_allowed", url="https://up.example/x"), at_least(), notes=("skipped 7",)
-    )
-    anchors = {attributes["id"] for tag, attributes in Read(text).tags if tag == "section" and "id" in attributes}
-    assert set(re.findall(r'href="#(\w+)"', text)) <= anchors | {"main"}
-    assert "hosts: [up.example]" in text
-    assert "genai-prices" in text
-    assert "skipped 7" in text
-    assert text.count("<rect") >= 3
+def test_the_page_has_what_it_promises(plain: str) -> None:
+    anchors = {attributes["id"] for tag, attributes in Read(plain).tags if tag == "section" and "id" in attributes}
+    assert set(re.findall(r'href="#(\w+)"', plain)) <= anchors | {"main"}
+    assert "hosts: [up.example]" in plain
+    assert "genai-prices" in plain
+    assert "skipped 7" in plain
+    assert plain.count("<rect") >= 3
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 5000])

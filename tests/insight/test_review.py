@@ -87,6 +87,9 @@ def test_a_summary_counts_hosts_credentials_and_models(audit: Any) -> None:
     (credential,) = found["credentials"]
     assert (credential["credential"], credential["host"], credential["used"]) == ("anthropic", "api.anthropic.com", 140)
     assert len(credential["sandboxes"]) == 5
+    (rule,) = found["rules"]
+    assert (rule["rule"], rule["policy"], rule["passed"], rule["refused"]) == ("r", "watch", 28 * 15, 0)
+    assert (rule["first"][:10], rule["last"][:10]) == ("2026-11-20", "2026-12-17")
     (model,) = found["models"]
     assert (model["calls"], model["input"], model["output"], model["unpriced"]) == (140, 140_000, 14_000, 0)
     # 600 new tokens at 3 dollars a million, 400 from the cache at 0.3, 100 made at 15
@@ -113,8 +116,6 @@ def test_what_is_odd_stands_at_the_head(audit: Any) -> None:
     assert upload in words
     assert "cost: 2026-12-10 cost $15.0" in words
     assert "cost: one cost $15.0" in words
-    text = audit("summary").out
-    assert text.index("LOOK AT THESE FIRST") < text.index("paste.example was first") < text.index("HOSTS")
 
 
 def test_since_and_names_choose_and_first_seen_is_of_all(audit: Any) -> None:
@@ -124,8 +125,7 @@ def test_since_and_names_choose_and_first_seen_is_of_all(audit: Any) -> None:
     assert {row["host"]: row["first"][:10] for row in found["hosts"]}["docs.example"] == "2026-11-20"
     assert found["hosts"][0]["requests"] == 8
     assert found["log"]["filtered"] == 28 * 12
-    assert audit("summary", "--json", "--policy", "other").json["totals"] == {"events": 0}
-    assert audit("summary", "--sandbox", "o'ne").out == "nothing is on record\n"
+    assert audit("summary", "--sandbox", "one", "--policy", "o'ther").out == "nothing is on record\n"
     assert audit("summary", "--since", "soon").code == 2
 
 
@@ -165,7 +165,7 @@ def test_an_exchange_with_two_events_counts_once_as_it_ended(audit: Any) -> None
     assert ends == "host,end\ndied.example,crashed\nlong.example,complete\nshort.example,complete\n"
 
 
-# --- damage ---
+# --- damage: what every command does, seen at the one that reads fastest ---
 
 
 def test_what_cannot_be_read_is_counted_and_named(audit: Any) -> None:
@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_counted_and_named(audit: Any) -> None:
     wrong = [{**good, "v": 2}, {**good, "bytes_in": -1}, {**good, "time": "infinity"}, {"v": 1, "type": "torn"}]
     bad = [b'{"v":1,"id"', b"\xff\xfe\x00", b"[]", *(json.dumps(each).encode() for each in wrong), b""]
     Path("state/audit/worker-0.jsonl").write_bytes(lines(good) + b"\n".join(bad) + b"\n" + lines(good)[:-20])
-    result = audit("summary", "--json")
+    result = audit("new", "--json")
     found = result.json["log"]
     assert (result.code, found["events"], found["skipped"]) == (0, 1, 7)
     assert found["skipped_first"][0] == "state/audit/worker-0.jsonl:2: not JSON, or not an audit event"
@@ -189,10 +189,10 @@ def test_a_file_that_breaks_off_counts_as_far_as_it_can_be_read(audit: Any, how:
     path = Path("state/audit/worker-0.000000000001.jsonl.gz")
     packed = gzip.compress(lines(*every))
     if how == "long":
-        path.write_bytes(gzip.compress(lines(*every) + b"x" * (40 << 20) + b"\n" + lines(at(2))))
+        path.write_bytes(gzip.compress(lines(*every) + b"x" * (33 << 20) + b"\n" + lines(at(2)), 1))
     else:
         path.write_bytes(packed[: len(packed) // 2] if how == "cut" else packed[:-12])
-    result = audit("summary", "--json")
+    result = audit("new", "--json")
     found = result.json["log"]
     assert (found["broken"], found["skipped"]) == ([str(path)], 1)
     assert f"warning: {path}: the file is damaged; what could be read of it counts" in result.err
@@ -208,19 +208,19 @@ def test_a_copy_of_a_log_is_left_out_and_named(audit: Any, tmp_path: Path) -> No
         sealed += line
     Path("state/audit/worker-0.jsonl").write_bytes(sealed)
     Path("copy.jsonl").write_bytes(b"".join(sealed.splitlines(keepends=True)[:2]))
-    result = audit("summary", "--json", "state", "copy.jsonl")
+    result = audit("new", "--json", "state", "copy.jsonl")
     assert (result.json["log"]["events"], result.json["log"]["copies"]) == (4, ["copy.jsonl"])
     assert "note: copy.jsonl: left out, a copy of state/audit/worker-0.jsonl" in result.err
 
 
 def test_names_are_no_patterns_and_runs_count_too(audit: Any) -> None:
     Path("a[1]*.jsonl").write_bytes(lines(at(0)))
-    assert audit("summary", "--json", "a[1]*.jsonl").json["log"]["events"] == 1
+    assert audit("new", "--json", "a[1]*.jsonl").json["log"]["events"] == 1
     write(at(0), name="../runs/x/audit/worker-0.jsonl")
     write(at(0))
-    assert audit("summary", "--json").json["log"]["events"] == 2
-    assert audit("summary", "missing.jsonl").code == 2
-    assert audit("summary", "-").code == 2
+    assert audit("new", "--json").json["log"]["events"] == 2
+    assert audit("new", "missing.jsonl").code == 2
+    assert audit("new", "-").code == 2
 
 
 def test_without_the_extra_the_command_says_what_to_install(audit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,6 @@ def test_new_is_what_was_not_on_record_at_the_last_review(audit: Any) -> None:
         at(PAST + 2, "POST", "https://a.example/items/17"),
         at(PAST + 2, url="https://b.example/", credential="key", injected=True),
     )
-    assert "nobody has marked the log as reviewed, so all of it is new" in audit("new").out
     assert audit("mark-reviewed", "--until", "2020-11-12").code == 0
     result = audit("new", "--since-review", "--json").json
     assert sorted(row["host"] for row in result["hosts"]) == ["b.example", "tunnel.example"]
@@ -251,10 +250,7 @@ def test_new_is_what_was_not_on_record_at_the_last_review(audit: Any) -> None:
     shapes = sorted((row["method"], row["path"]) for row in result["paths"])
     assert shapes == [("GET", "/other"), ("POST", "/items/*")]
     assert [(row["credential"], row["host"]) for row in result["credentials"]] == [("key", "b.example")]
-    assert (
-        audit("new").out.strip().splitlines()[-1]
-        == "when you have read it: outgate audit mark-reviewed --until 2020-11-14T10:00:00.000"
-    )
+    assert result["until"] == "2020-11-14T10:00:00.000Z"
     assert audit("mark-reviewed", "--until", "2020-11-14T10:00:00").out == "reviewed until 2020-11-14 10:00:00 UTC\n"
     assert audit("new").out == "0 exchanges on record since 2020-11-14 10:00 UTC\n"
     assert len(audit("new", "--since", "2020-11-12", "--json").json["hosts"]) == 2
@@ -337,23 +333,62 @@ def test_what_comes_is_followed_over_the_closing_of_a_file(audit: Any) -> None:
     assert list(tail.more()) == []
 
 
+def test_files_that_were_closed_between_two_looks_are_not_lost(tmp_path: Path) -> None:
+    from proxy.audit import keeper
+    from proxy.insight.follow import Tail
+    from tests.audit.logs import Logs
+
+    logs = Logs.at(tmp_path / "state")
+    logs.write(3)
+    tail = Tail([logs.folder])
+    assert len(tail.last(5, bool)) == 3
+    logs.write(15, first=4)  # two files are closed whole
+    keeper.compress(logs.folder)
+    assert [int(each["id"]) for each in tail.more()] == list(range(4, 19))
+    logs.write(12, first=19)
+    logs.closed()[-1].unlink()
+    assert [int(each["id"]) for each in tail.more()] == [19, 20, *range(26, 31)]
+    assert tail.skipped == 0
+
+
 # --- forms ---
 
+STEER = "\x1b[31m\u202e|<script>`x`"
 
-@pytest.mark.parametrize("command", ["summary", "new", "denied"])
-def test_every_form_is_what_it_says_and_steers_no_terminal(audit: Any, command: str) -> None:
-    steer = "\x1b[31m\u202e|<script>`x`"
+
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [(command, form) for command in ("summary", "new", "denied") for form in ("text", "json", "csv", "markdown")],
+)
+def test_every_form_is_what_it_says_and_steers_no_terminal(audit: Any, command: str, form: str) -> None:
     write(
-        at(0, path=f"/{steer}", sandbox=steer, credential=steer, injected=True, llm={**LLM, "model": steer}),
-        refused("host_not_allowed", sandbox="=1+1", host=f"{steer}.example", id="9" * 26),
+        at(0, path=f"/{STEER}", sandbox=STEER, credential=STEER, injected=True, llm={**LLM, "model": STEER}),
+        refused("host_not_allowed", sandbox="=1+1", host=f"{STEER}.example", rule=STEER, id="9" * 26),
     )
-    for form in ((), ("--json",), ("--csv",), ("--markdown",)):
-        result = audit(command, *form)
-        assert result.code == 0
-        assert not set(result.out) & {"\x1b", "\u202e"}
-        if form == ("--markdown",):
-            assert "<script>" not in result.out
-        if form == ("--csv",):
-            assert ",=1+1" not in result.out
-        if form == ("--json",):
-            json.loads(result.out)
+    result = audit(command, *([] if form == "text" else [f"--{form}"]))
+    assert result.code == 0
+    assert not set(result.out) & {"\x1b", "\u202e"}
+    if command == "summary" and form in {"text", "csv"}:
+        first, hosts = ("LOOK AT THESE FIRST", "HOSTS") if form == "text" else ("# findings", "# hosts")
+        assert result.out.index(first) < result.out.index(hosts)
+    if (command, form) == ("new", "text"):
+        assert "nobody has marked the log as reviewed, so all of it is new" in result.out
+        last = "when you have read it: outgate audit mark-reviewed --until 2026-11-20T10:00:00.010"
+        assert result.out.splitlines()[-1] == last
+    if form == "markdown":
+        assert "<script>" not in result.out
+    if form == "csv":
+        assert ",=1+1" not in result.out
+    if form == "json":
+        json.loads(result.out)
+
+
+def test_an_empty_log_is_no_mistake(audit: Any) -> None:
+    write()
+    for command, said in (
+        (("summary",), "nothing is on record\n"),
+        (("denied",), "nothing was refused\n"),
+        (("query", "SELECT count(*) AS n FROM events", "--csv"), "n\n0\n"),
+    ):
+        result = audit(*command)
+        assert (result.out, result.code) == (said, 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from proxy.exchange import Exchange
+from proxy.metrics import server
 from proxy.metrics.board import SIZE, Board
 from proxy.metrics.counters import BOUNDS, MAX_NAMES, OTHER, Counters
 from proxy.metrics.server import ALIVE, FRESH, Page, _Server
@@ -135,15 +136,15 @@ def test_health(
 
 @contextmanager
 def serving(page: Page) -> Iterator[str]:
-    server = _Server(socket.create_server(("127.0.0.1", 0)), page, lambda: True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    serving = _Server(socket.create_server(("127.0.0.1", 0)), page, lambda: True)
+    thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"127.0.0.1:{server.socket.getsockname()[1]}"
+        yield f"127.0.0.1:{serving.socket.getsockname()[1]}"
     finally:
-        server.shutdown()
+        serving.shutdown()
         thread.join()
-        server.server_close()
+        serving.server_close()
 
 
 def test_only_reading_is_answered_and_a_reader_that_goes_away_is_no_news(
@@ -159,6 +160,26 @@ def test_only_reading_is_answered_and_a_reader_that_goes_away_is_no_news(
             connection.close()
             assert answer.status == status
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_reader_has_a_time_in_all_however_often_it_says_a_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "READ_TIME", 0.3)
+    with serving(Page([Board()], Board(), tmp_path / "none")) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=0.05) as reader:
+            for _ in range(200):  # ten seconds of single bytes, each in time
+                try:
+                    reader.sendall(b"x")
+                    assert reader.recv(1) == b""
+                    break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+            else:
+                pytest.fail("it is still served")
 
 
 def test_promtool_takes_the_text() -> None:

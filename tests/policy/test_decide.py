@@ -1,5 +1,6 @@
 """Decisions: verdict and reason for each line of tests/vectors/decisions.yaml, and what must hold for all of them."""
 
+from dataclasses import replace
 from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.load import load_policy
+from proxy.policy.credential import CredentialSpec
 from proxy.policy.decide import ConnectDecision, Decision, decide, decide_connect
 from proxy.policy.host import HostPattern, parse_authority, parse_host
 from proxy.policy.path import parse_pattern
@@ -73,8 +75,17 @@ def test_methods_that_a_query_names_may_be_allowed_by_several_rules_in_the_same_
         Rule(id=method, where="x:1", hosts=(HostPattern("a.example"),), methods=frozenset({method}), credential=name)
         for method, name in zip(("GET", "POST"), credentials, strict=True)
     ]
-    decision = decide(policy_of(rules, []), request_of("GET https://a.example/?_method=POST"), TODAY)
+    request = request_of("GET https://a.example/?_method=POST")
+    decision = decide(policy_of(rules, []), request, TODAY)
     assert decision.allowed is allowed
+    if credentials == ("c", "d"):
+        hosts = (HostPattern("a.example"),)
+        for sources, same in ((("env:A", "env:A"), True), (("env:A", "env:B"), False)):
+            specs = {
+                name: CredentialSpec(name, source, hosts, provider="github")
+                for name, source in zip(credentials, sources, strict=True)
+            }
+            assert decide(replace(policy_of(rules, []), credentials=specs), request, TODAY).allowed is same
     assert decision.reason is (Reason.ALLOWED if allowed else Reason.METHOD_NOT_ALLOWED)
 
 
@@ -129,6 +140,7 @@ def test_a_deny_rule_more_never_allows_more(
     allow: list[Rule], deny: list[Rule], extra: Rule, request: Request, observe: bool
 ) -> None:
     before = decide(policy_of(allow, deny, observe=observe), request, TODAY)
+    extra = replace(extra, id="extra")  # names are unique in a policy
     after = decide(policy_of(allow, [*deny, extra], observe=observe), request, TODAY)
     assert before.allowed or not after.allowed
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.policy.decide import _Reading, _Stage, _stage
+from proxy.policy.decide import _Stage, _stage
 from proxy.policy.host import HostPattern, parse_host
 from proxy.policy.overlap import conflicts, overlap
 from proxy.policy.path import PathPattern, parse_pattern
+from proxy.policy.reading import Reading
 from proxy.policy.request import Request
 from proxy.policy.rules import Rule
 
@@ -74,7 +75,7 @@ UNIVERSE = [
         QUERIES,
     )
 ]
-READINGS = [_Reading(request, (), ()) for request in UNIVERSE]
+READINGS = [Reading(request, (), ()) for request in UNIVERSE]
 
 
 def matching(rule: Rule) -> set[int]:

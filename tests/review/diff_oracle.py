@@ -37,7 +37,6 @@ class Seen:
     observed: bool = False
     reach: frozenset[Address] = frozenset()
     expired: bool = field(default=False, compare=False)
-    replaces: bool = field(default=False, compare=False)
 
 
 def seen(policy: Policy, request: Request, day: date, among: Sequence[Address] = SAMPLE) -> Seen:
@@ -54,8 +53,8 @@ def seen(policy: Policy, request: Request, day: date, among: Sequence[Address] =
         return Seen(False, own is not None and within(own, policy.denied_networks))
     spec = policy.credentials.get(decision.credential or "")
     spec = spec if spec and request.scheme == "https" and spec.bound_to(request.host) else None
-    secret, replaces = (spec.source, spec.replace_client_credentials) if spec else (None, False)
-    return Seen(True, False, tunnel, http2, secret, decision.observed, frozenset(reach), replaces=replaces)
+    secret = spec.source if spec else None
+    return Seen(True, False, tunnel, http2, secret, decision.observed, frozenset(reach))
 
 
 def kind_of(old: Seen, new: Seen) -> Kind:
@@ -110,7 +109,7 @@ def marks_of_sides(old: Seen, new: Seen) -> set[Mark]:
         Mark.OBSERVE_MODE: new.observed and not old.observed,
         Mark.DENY_REMOVED: (old.denied and not new.denied) or (old.passes and any(is_public(ip) for ip in gained)),
         Mark.EXPIRY_REMOVED: old.expired and new.passes,
-        Mark.OWN_KEYS: old.secret is not None and not old.replaces and new.passes and new.secret is None,
+        Mark.OWN_KEYS: old.secret is not None and new.passes and new.secret is None,
     }
     return {mark for mark, holds in wanted.items() if holds}
 

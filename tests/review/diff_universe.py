@@ -48,6 +48,7 @@ KEPT = [*PATHS, "/a%2Fb", "/a%2Fb/*", "/a%2Fb/**"]
 TARGETS = ["/", "/a", "/a/", "/A", "/A/", "/B", "/b", "/c", "/a/b", "/a/B", "/a/b/", "/a/c", "/c/b", "/a/b/c", "/c/c/c"]
 TARGETS += ["/a%2Fb", "/A%2Fb", "/a%2Fb/", "/a%2Fb/b", "/a%2Fb/c", "/c%2Fb", "/c/a%2Fb", "/a%2F", "/%2Fa", "/a/../b"]
 TARGETS += ["//", "/a;b", "/%2e%2e/a", "/ss", "/SS", "/%C3%9F", "/1", "/a%2F%2Fb", "/a%2Fc%2Fb", "/c%2Fc/b/c/"]
+TARGETS += ["/..."]
 TARGETS += ["/a.", "/a/...", "/.../b", "/a%2F...", "/a./b%20", "/a%2Fb/...", "/a/c/b", "/a/.../b", "/A/B/b/", "/b/b"]
 QUERIES = [
     "",

@@ -99,9 +99,7 @@ def _supernets(network: Network) -> set[str]:
     return {str(network.supernet(new_prefix=length)) for length in range(network.prefixlen)}
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(several("r", 2, 4), several("d", 0, 1, allow=False))
-def test_leaving_out_every_shadowed_rule_takes_nothing_away(allow: tuple[Rule, ...], deny: tuple[Rule, ...]) -> None:
+def leaving_out_takes_nothing_away(allow: tuple[Rule, ...], deny: tuple[Rule, ...]) -> None:
     assume(not list(conflicts(allow)))
     index, own = Covers(allow), frozenset(rule.id for rule in allow)
     wides = {rule.id: index.of(rule, own) for rule in allow}
@@ -122,9 +120,20 @@ def test_leaving_out_every_shadowed_rule_takes_nothing_away(allow: tuple[Rule, .
         assert first.http2 == second.http2
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rules("r"), several("d", 1, 3, allow=False))
-def test_a_rule_that_is_called_dead_allows_nothing(rule: Rule, deny: tuple[Rule, ...]) -> None:
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(several("r", 2, 4), several("d", 0, 1, allow=False))
+def test_leaving_out_every_shadowed_rule_takes_nothing_away(allow: tuple[Rule, ...], deny: tuple[Rule, ...]) -> None:
+    leaving_out_takes_nothing_away(allow, deny)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(several("r", 2, 4), several("d", 0, 1, allow=False))
+def test_leaving_out_shadowed_rules_takes_nothing_away_in_many(allow: tuple[Rule, ...], deny: tuple[Rule, ...]) -> None:
+    leaving_out_takes_nothing_away(allow, deny)
+
+
+def what_is_dead_allows_nothing(rule: Rule, deny: tuple[Rule, ...]) -> None:
     assume(Denials(deny).of(rule))
     policy = policy_of((replace(rule, expires=None),), deny)
 
@@ -135,7 +144,20 @@ def test_a_rule_that_is_called_dead_allows_nothing(rule: Rule, deny: tuple[Rule,
         assert not (connect.tunnel and connect.decision.allowed)
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rules("r"), several("d", 1, 3, allow=False))
+def test_a_rule_that_is_called_dead_allows_nothing(rule: Rule, deny: tuple[Rule, ...]) -> None:
+    what_is_dead_allows_nothing(rule, deny)
+
+
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rules("r"), several("d", 1, 3, allow=False))
+def test_rules_that_are_called_dead_allow_nothing_in_many(rule: Rule, deny: tuple[Rule, ...]) -> None:
+    what_is_dead_allows_nothing(rule, deny)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(several("r", 2, 5))
 def test_the_index_finds_what_comparing_each_with_each_finds(allow: tuple[Rule, ...]) -> None:
     index, own = Covers(allow), frozenset(rule.id for rule in allow)

@@ -87,7 +87,7 @@ NO_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]
 @settings(
     phases=[Phase.generate],
     derandomize=True,
-    max_examples=10,
+    max_examples=3,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -139,7 +139,7 @@ def tells_of_paths_and_queries(pair: tuple[Policy, Policy], seed: int) -> None:
     tells_of_every_request(pair, ((request, TODAY) for request in asked))
 
 
-@settings(phases=[Phase.generate], derandomize=True, max_examples=100, deadline=None)
+@settings(phases=[Phase.generate], derandomize=True, max_examples=40, deadline=None)
 @given(near_pairs(), st.integers(0, 10**9))
 def test_the_words_for_paths_and_queries_are_exact(pair: tuple[Policy, Policy], seed: int) -> None:
     tells_of_paths_and_queries(pair, seed)
@@ -152,7 +152,7 @@ def test_the_words_for_paths_and_queries_are_exact_in_many_pairs(pair: tuple[Pol
     tells_of_paths_and_queries(pair, seed)
 
 
-@settings(phases=NO_SHRINKING, max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(phases=NO_SHRINKING, max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs())
 def test_every_reported_class_has_a_request_that_fares_differently(pair: tuple[Policy, Policy]) -> None:
     old, new = pair
@@ -187,7 +187,7 @@ def _split(rule: Rule, choose: random.Random) -> list[Rule]:
     return [replace(rule, id=f"{rule.id}-{n}", **part) for n, part in enumerate(parts)]
 
 
-@settings(phases=NO_SHRINKING, max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(phases=NO_SHRINKING, max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs(), st.randoms(use_true_random=False))
 def test_renaming_splitting_and_reordering_rules_is_no_difference(
     pair: tuple[Policy, Policy], choose: random.Random

@@ -80,6 +80,7 @@ R, P, D, C, U, S = (Outcome(name) for name in ("refused", "passed", "depends", "
         (passed("docs", url="https://docs.example/en/a", upstream_ip="93.184.216.34"), R),
         (passed("docs", url="https://docs.example/en/a", upstream_ip="127.0.0.1"), D),
         (passed("inside", url="https://inside.example/", upstream_ip="10.1.2.3"), S),
+        (passed("docs", url="https://docs.example/en/a", upstream_ip="127.0.0.1", reason="upstream_unreachable"), D),
         (refused("address_is_private", url="https://docs.example/en/a", rule="docs"), D),
         (tunnel("pinned.example:443", rule="pinned"), S),
         (tunnel("docs.example:443"), D),

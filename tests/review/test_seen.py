@@ -22,6 +22,8 @@ def seen(line: dict[str, object]) -> Seen:
         (passed("r", url="https://a.example:8443/x"), False, False, "https://a.example:8443/x"),
         (event(url="http://a.example/"), True, False, "http://a.example/"),
         (refused("denied_by_rule", "PUT", "https://[2001:db8::1]/x"), False, False, "https://[2001:db8::1]/x"),
+        (event(reason="upstream_unreachable"), False, False, "https://a.example/"),
+        (event(reason="limit_exceeded", rule="r"), False, False, "https://a.example/"),
         (tunnel("a.example:443"), False, True, "a.example:443"),
         (refused("malformed_request", host=None, port=None, scheme="", path=""), False, False, "?:0"),
     ],

@@ -16,6 +16,7 @@ from proxy.errors import ConfigError
 from proxy.sandbox import bubblewrap, seccomp
 from proxy.sandbox.environment import environment
 from proxy.sandbox.layout import Certificates, Layout, Wanted, kept_folder, lay_out
+from proxy.sandbox.made import made
 from proxy.sandbox.profile import Profile, load_profile
 
 NOBODY = 65534
@@ -164,15 +165,16 @@ class Box:
             os.write(writer, seccomp.program(os.uname().machine, nested=wanted.profile.nested))
             os.close(writer)
             words = bubblewrap.arguments(bubblewrap.find(), layout, seccomp=reader, hostname="box")
-            return subprocess.run(
-                [*(as_nobody() if self.nobody else ()), *words, *command],
-                env=variables,
-                pass_fds=(reader,),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
+            with made(layout.made):
+                return subprocess.run(
+                    [*(as_nobody() if self.nobody else ()), *words, *command],
+                    env=variables,
+                    pass_fds=(reader,),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=60,
+                )
         finally:
             os.close(reader)

@@ -9,6 +9,7 @@ import pytest
 from proxy.errors import ConfigError
 from proxy.sandbox.git import git_of
 from proxy.sandbox.layout import MountKind, lay_out
+from proxy.sandbox.made import made
 from tests.sandbox.box import Box
 
 ENVIRONMENT = {
@@ -121,3 +122,81 @@ def test_a_link_in_the_place_of_git_s_folder_is_not_followed(paper: Box) -> None
     victim = repository(paper.root / "victim")
     (paper.project / ".git").symlink_to(victim / ".git")
     assert git_of(paper.project).outside is None
+
+
+def test_a_common_folder_of_its_own_is_held_and_may_stay(paper: Box) -> None:
+    project = repository(paper.project)
+    found = git_of(project)
+    assert found.made == ((project / ".git/commondir", b".\n"),)
+    with made(found.made):
+        assert git_of(project).made == found.made  # as of a run that was killed, or beside this one
+        git(project, "status")
+    assert not (project / ".git/commondir").exists()
+
+
+def test_what_is_made_stays_while_another_run_needs_it(paper: Box) -> None:
+    file = paper.root / "made"
+    with made([(file, b"x")]):
+        with made([(file, b"x")]):
+            pass
+        assert file.read_bytes() == b"x"
+    assert not file.exists()
+    file.write_text("y")
+    with pytest.raises(ConfigError, match="changed while"), made([(file, b"x")]):
+        pass
+    assert file.read_text() == "y"
+
+
+@pytest.mark.parametrize("said", ["[extensions]\n\tworktreeConfig = true\n", "[include]\n\tpath = /nowhere\n"])
+def test_a_configuration_of_a_worktree_s_own_is_held_where_git_would_read_one(paper: Box, said: str) -> None:
+    project = repository(paper.project)
+    git(project, "worktree", "add", "-q", "../tree")
+    with (project / ".git/config").open("a") as file:
+        file.write(said)
+    assert {str(path.relative_to(project / ".git")) for path, _ in git_of(project).made} == {
+        *("commondir", "config.worktree", "worktrees/tree/config.worktree")
+    }
+
+
+def test_repositories_in_the_project_are_held_as_it_is(paper: Box) -> None:
+    project, library = repository(paper.project), repository(paper.root / "library")
+    git(project, "submodule", "add", "-q", str(library), "sub")
+    repository(project / "deep/embedded")
+    (project / "linked").mkdir()
+    (project / "linked/.git").symlink_to("../.git")
+    shown = {mount.target: mount.kind for mount in lay_out(paper.wanted()).mounts}
+    for name in ("sub/.git", "deep/embedded/.git/config", "deep/embedded/.git/hooks", "deep/embedded/.git/commondir"):
+        assert shown[str(project / name)] is MountKind.RO, name
+    assert str(project / "linked/.git") not in shown
+
+
+CONFIGURATION = """
+[include]
+    path = ../included
+[includeIf "onbranch:x"]
+    path = {project}/conditional
+[core]
+    hooksPath = hooks
+    fsmonitor = ./tool --fast
+    editor = vi
+[filter "x"]
+    clean = node deep/clean.js %f
+    smudge = cat
+[user]
+    name = README
+"""
+
+
+def test_what_git_s_configuration_names_in_the_project_is_held(paper: Box) -> None:
+    project = repository(paper.project)
+    for name in ("conditional", "tool", "deep/clean.js", "hooks/x", "README", "further"):
+        paper.write(f"project/{name}", "")
+    paper.write("project/included", "[include]\n\tpath = further\n")
+    (project / ".git/config").write_text(CONFIGURATION.format(project=project))
+    layout = lay_out(paper.wanted(search_path=(*os.environ["PATH"].split(":"), str(project / "hooks"))))
+    assert set(layout.readonly) == {
+        *(".git/config", ".git/hooks", "included", "conditional", "further", "hooks", "tool", "deep/clean.js")
+    }
+    (project / "conditional").unlink()
+    with pytest.raises(ConfigError, match="the sandbox could make it"):
+        lay_out(paper.wanted(search_path=tuple(os.environ["PATH"].split(":"))))

@@ -1,6 +1,7 @@
 """Where a sandbox's files come from: laid out, and not made."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -41,18 +42,24 @@ def test_every_folder_above_what_is_held_is_a_mount_point(paper: Box) -> None:
         ".": "RW",
         ".vscode": "RO",
         "a": "RW",
-        "a/b": "RW",
-        "a/b/policy.yaml": "RO",
-        "a/c": "RW",
-        "a/c/token": "HIDDEN",
+        "a/b": "RO",
+        "a/c": "HIDDEN",
     }
-    assert (layout.hidden, layout.readonly) == (("a/c/token",), (".vscode", "a/b/policy.yaml"))
+    assert (layout.hidden, layout.readonly) == (("a/c",), (".vscode", "a/b"))
+
+
+@pytest.mark.parametrize("kind", ["protected", "secret"])
+def test_a_file_that_the_host_could_replace_in_the_project_itself_is_refused(paper: Box, kind: str) -> None:
+    """A rename over a mount point takes the mount away, and the project's own folder has to be writable."""
+    file = paper.write("project/policy.yaml")
+    with pytest.raises(ConfigError, match="project's own folder, where it cannot be held"):
+        lay_out(paper.wanted(**{kind: (file,)}))
 
 
 def test_a_policy_in_a_read_only_folder_does_not_open_it(paper: Box) -> None:
     policy = paper.write("project/.vscode/deep/policy.yaml")
     layout = lay_out(paper.wanted(protected=(policy,)))
-    assert kinds(layout, paper.project) == {".": "RW", ".vscode": "RO", ".vscode/deep/policy.yaml": "RO"}
+    assert kinds(layout, paper.project) == {".": "RW", ".vscode": "RO", ".vscode/deep": "RO"}
 
 
 def test_a_policy_in_a_masked_folder_stays_masked(paper: Box) -> None:
@@ -279,3 +286,31 @@ def test_a_working_folder_beyond_the_project_is_refused(paper: Box) -> None:
         lay_out(paper.wanted(workdir=paper.home))
     with pytest.raises(ConfigError, match="the project is not there"):
         lay_out(paper.wanted(project=paper.root / "none"))
+
+
+def test_a_folder_of_the_host_s_path_is_not_written(paper: Box) -> None:
+    """What is put there would be started on the host in the place of other programs."""
+    paper.write("project/.venv/bin/python")
+    missing = paper.project / "node_modules/.bin"
+    found = lay_out(paper.wanted(search_path=(str(paper.project / ".venv/bin"), str(missing), "/usr/bin")))
+    assert kinds(found, paper.project) == {".": "RW", ".venv": "RW", ".venv/bin": "RO"}
+    assert ".venv/bin is read-only: it is in your PATH" in found.notes
+    assert any(note.startswith("node_modules/.bin is in your PATH, and can be written") for note in found.notes)
+
+
+@pytest.mark.parametrize("folder", [".", ".git", "node_modules/x", "target/.cache"])
+def test_a_socket_that_somebody_listens_on_is_masked_wherever_it_is(paper: Box, folder: str) -> None:
+    place = paper.project / folder
+    place.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place / "s"))
+        mount = at(lay_out(paper.wanted()), place / "s")
+    assert mount is not None
+    assert mount.kind is MountKind.HIDDEN
+
+
+def test_settings_of_agents_are_held_where_they_exist(paper: Box) -> None:
+    names = {".cursor/mcp.json", ".codex/config.toml", "opencode.json", "a.code-workspace", "outgate.yaml", ".kiro/x"}
+    for name in names:
+        paper.write(f"project/{name}")
+    assert set(lay_out(paper.wanted()).readonly) == names - {".kiro/x"} | {".kiro"}

@@ -216,7 +216,9 @@ class Outgate:
 
     def _lines(self, files: str) -> list[dict[str, Any]]:
         found = sorted((self.state / "audit").glob(files))
-        return [json.loads(line) for file in found for line in file.read_text(encoding="utf-8").splitlines()]
+        # The end of a line that is being written may not be there yet.
+        texts = (file.read_text(encoding="utf-8").rpartition("\n")[0] for file in found)
+        return [json.loads(line) for text in texts for line in text.splitlines()]
 
     def _signal_group(self, number: int) -> bool:
         """Whether anything of it was still there to get the signal."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from proxy import terminal
+from proxy import markdown, terminal
 
 if TYPE_CHECKING:
     from proxy.insight.table import Answer, Table
@@ -88,41 +88,24 @@ def csv_lines(titles: Sequence[str], rows: Iterable[Iterable[Any]]) -> Iterator[
 
 def _markdown(answer: "Answer") -> None:
     for line in answer.lines:
-        terminal.say(f"- {escaped(line)}")
+        terminal.say(f"- {markdown.escaped(line)}")
     for table in answer.tables:
         terminal.say()
-        terminal.say(f"### {escaped(table.title)}")
+        terminal.say(f"### {markdown.escaped(table.title)}")
         terminal.say()
         if table.rows:
-            terminal.stream(markdown_lines(table.titles, table.cells()))
+            terminal.stream(markdown.table(table.titles, table.cells()))
         else:
             terminal.say("none")
         for note in (f"and {table.more:,} more" if table.more else "", table.about):
             if note:
                 terminal.say()
-                terminal.say(escaped(note))
+                terminal.say(markdown.escaped(note))
     for title, block in answer.blocks:
         terminal.say()
-        terminal.say(escaped(title))
+        terminal.say(markdown.escaped(title))
         terminal.say()
         terminal.say("\n".join(f"    {line}" for line in block.splitlines()))
     if answer.last:
         terminal.say()
-        terminal.say(escaped(answer.last))
-
-
-def markdown_lines(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Rows as a table of Markdown."""
-    yield "| " + " | ".join(map(escaped, titles)) + " |\n"
-    yield "|" + "---|" * len(titles) + "\n"
-    for row in rows:
-        yield "| " + " | ".join(map(escaped, row)) + " |\n"
-
-
-def escaped(text: str) -> str:
-    """Text from a log as Markdown shows it: nothing in it is markup, a mention or a link."""
-    from html import escape
-
-    text = escape(terminal.clean(text, lines=False), quote=False)
-    text = "".join(f"&#{ord(char)};" if char in "\\`*_[]()|~#@!" else char for char in text)
-    return text.replace("://", ":&#47;&#47;")
+        terminal.say(markdown.escaped(answer.last))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy import terminal
+from proxy.cli.audit.answers import csv_lines
 from proxy.cli.logs import open_log, tell_skipped
 from proxy.cli.serve import config_option, state_option
 
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("log", nargs=-1)
 @click.option(
-    "--format", "form", type=click.Choice(["ocsf", "ecs", "csv", "parquet"]), required=True, help="The words to use."
+    "--format",
+    "form",
+    type=click.Choice(["ocsf", "ecs", "otlp", "csv", "parquet"]),
+    required=True,
+    help="The words to use.",
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.  [default: stdout]")
 @state_option
 @config_option
 def export(log: tuple[str, ...], form: str, output: Path | None, state: str | None, config: Path | None) -> None:
-    """Print events as OCSF HTTP Activity or ECS (JSON Lines), or as CSV, one by one as they are read; or write Parquet.
+    """Print events as OCSF HTTP Activity, ECS or OpenTelemetry's log records (JSON Lines), or as CSV; or write Parquet.
 
     LOG is a file, a folder (a state folder, or one with *.jsonl files) or - for stdin; gzip is recognised. Without any
     it is the log of the state folder. A long exchange has a line when it is under way and one at its end, with one id.
@@ -51,37 +56,23 @@ def _lines(source: "Log", form: str) -> Iterator[str]:
 
 def _documents(source: "Log", form: str) -> Iterator[str]:
     import json
+    from importlib import import_module
 
-    from proxy.audit.export.ecs import ecs
-    from proxy.audit.export.ocsf import ocsf
     from proxy.review.seen import read_record
 
-    mapped = ocsf if form == "ocsf" else ecs
+    mapped = getattr(import_module(f"proxy.audit.export.{form}"), form)
     for event in source.each(read_record):
         yield json.dumps(mapped(event), separators=(",", ":")) + "\n"
 
 
-class _Line:
-    """A file that gives back what is written."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def _table(source: "Log") -> Iterator[str]:
-    import csv
-
     from proxy.audit.event import event_of
-    from proxy.audit.export.table import cells
     from proxy.exchange import Exchange
     from proxy.policy.rules import Policy
     from proxy.review.seen import read_record
 
     columns = (*event_of(Exchange(sandbox="", policy=Policy())), "seq", "chain")
-    rows = csv.writer(_Line(), lineterminator="\n")
-    yield str(rows.writerow(columns))
-    for event in source.each(read_record):
-        yield str(rows.writerow(cells(event, columns)))
+    yield from csv_lines(columns, (map(event.get, columns) for event in source.each(read_record)))
 
 
 def _write_parquet(output: Path, source: "Log") -> None:

@@ -1,39 +1,19 @@
 """`outgate audit new`: what was never seen before the last review."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
 from proxy.cli.audit.answers import give
-from proxy.cli.audit.options import (
-    filter_options,
-    form_options,
-    log_of,
-    log_options,
-    reading_log,
-    state_of,
-    wanted_of,
-)
+from proxy.cli.audit.options import Asked, form_options, reading_log, review_options
 
 
 @click.command()
-@log_options
 @click.option("--since-review", is_flag=True, help="Since the last `outgate audit mark-reviewed`.  [default]")
-@filter_options
+@review_options
 @click.option("--most", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Rows of each table.")
 @form_options
-def new(  # noqa: PLR0913, PLR0917  one parameter for each option
-    log: tuple[str, ...],
-    state: str | None,
-    config: Path | None,
-    since_review: bool,
-    since: str | None,
-    sandbox: tuple[str, ...],
-    policy: tuple[str, ...],
-    most: int,
-    form: str,
-) -> None:
+def new(asked: Asked, since_review: bool, most: int, form: str) -> None:
     """Show hosts, methods, shapes of paths and credentials that were never seen before the last review.
 
     LOG is files or folders, compressed or not; without any, it is all that the state folder has. With --since, it is
@@ -45,12 +25,12 @@ def new(  # noqa: PLR0913, PLR0917  one parameter for each option
     from proxy.insight.new import new
     from proxy.insight.review import last_mark
 
-    if since_review and since is not None:
+    if since_review and asked.since is not None:
         raise ConfigError("--since-review and --since are two answers to one question", "give one of them")
-    wanted, folder = wanted_of(since, sandbox, policy), state_of(state, config)
-    mark = last_mark(folder) if since is None else None
+    wanted, folder = asked.wanted(), asked.folder()
+    mark = last_mark(folder) if asked.since is None else None
     start = wanted.since or (mark.until if mark else None)
-    with reading_log(log_of(log, state, config)) as logs:
+    with reading_log(asked.names()) as logs:
         answer = new(logs, replace(wanted, since=None), start, most)
         facts = logs.facts()
     if start is None:

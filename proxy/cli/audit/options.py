@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,44 @@ def log_options[F: Callable[..., Any]](command: F) -> F:
     return command
 
 
-def filter_options[F: Callable[..., Any]](command: F) -> F:
-    """The options that choose among events."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the argument and options that reviews share say: which log, and which of its events."""
+
+    log: Sequence[str]
+    state: str | None
+    config: Path | None
+    since: str | None
+    sandbox: Sequence[str]
+    policy: Sequence[str]
+
+    def names(self) -> Sequence[str]:
+        """The log that is meant."""
+        return log_of(self.log, self.state, self.config)
+
+    def folder(self) -> Path:
+        """The state folder, which has the marks of reviews."""
+        return state_of(self.state, self.config)
+
+    def wanted(self) -> "Wanted":
+        """The events that are meant. Raises `ConfigError` for what is no time."""
+        from proxy.insight.overview import Wanted
+
+        return Wanted(None if self.since is None else time_of(self.since), self.sandbox, self.policy)
+
+
+def review_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument LOG, and the options that choose among its events; the command gets them as one `asked`."""
+
+    @wraps(command)
+    def ask(**given: Any) -> None:
+        asked = Asked(**{each.name: given.pop(each.name) for each in fields(Asked)})
+        command(asked, **given)
+
+    return log_options(_filter_options(ask))
+
+
+def _filter_options[F: Callable[..., Any]](command: F) -> F:
     for add in (
         click.option("--policy", metavar="NAME", multiple=True, help="Only events under this policy. Repeatable."),
         click.option("--sandbox", metavar="NAME", multiple=True, help="Only events of this sandbox. Repeatable."),
@@ -52,13 +90,6 @@ def state_of(state: str | None, config: Path | None) -> Path:
 def log_of(log: Sequence[str], state: str | None, config: Path | None) -> Sequence[str]:
     """The log that is meant: what is named, or that of the state folder."""
     return log or (str(state_of(state, config)),)
-
-
-def wanted_of(since: str | None, sandbox: Sequence[str], policy: Sequence[str]) -> "Wanted":
-    """What the filter options mean. Raises `ConfigError` for what is no time."""
-    from proxy.insight.overview import Wanted
-
-    return Wanted(None if since is None else time_of(since), sandbox, policy)
 
 
 def time_of(text: str) -> datetime:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from proxy import terminal
-from proxy.cli.audit.answers import csv_lines, markdown_lines
+from proxy import markdown, terminal
+from proxy.cli.audit.answers import csv_lines
 from proxy.cli.audit.options import form_options, log_of, log_options, reading_log
 
 
@@ -41,7 +41,7 @@ def _lines(titles: list[str], found: Iterable[list[Any]], form: str) -> Iterator
     if form == "csv":
         yield from csv_lines(titles, ([plain(cell) for cell in row] for row in found))
     elif form == "markdown":
-        yield from markdown_lines(titles, ([_text(cell) for cell in row] for row in found))
+        yield from markdown.table(titles, ([_text(cell) for cell in row] for row in found))
     else:
         for row in found:
             yield json.dumps({title: plain(cell) for title, cell in zip(titles, row, strict=True)}) + "\n"

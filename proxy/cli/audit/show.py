@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from proxy import terminal
-from proxy.cli.audit.answers import csv_lines, markdown_lines
+from proxy import markdown, terminal
+from proxy.cli.audit.answers import csv_lines
 from proxy.cli.audit.options import form_options, log_of, log_options
 
 _NOT_FOUND = 1
@@ -57,7 +57,7 @@ def _give(event: dict[str, Any], form: str) -> None:
     if words := _words(event["reason"]):
         pairs.insert(0, ("", words))
     if form == "markdown":
-        terminal.stream(markdown_lines(("field", "value"), pairs))
+        terminal.stream(markdown.table(("field", "value"), pairs))
     else:
         terminal.facts((key, terminal.clean(value, lines=False)) for key, value in pairs)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy import terminal
-from proxy.cli.audit.answers import csv_lines, markdown_lines
+from proxy import markdown, terminal
+from proxy.cli.audit.answers import csv_lines
 from proxy.cli.audit.options import form_options, state_of
 from proxy.cli.serve import config_option, state_option
 
@@ -67,7 +67,7 @@ def _lines(events: "Iterable[Event]", form: str) -> Iterator[str]:
     elif form == "csv":
         yield from csv_lines(_COLUMNS, map(_row, events))
     elif form == "markdown":
-        yield from markdown_lines(
+        yield from markdown.table(
             _COLUMNS, (["" if cell is None else str(cell) for cell in _row(each)] for each in events)
         )
     else:

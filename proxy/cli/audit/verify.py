@@ -46,7 +46,8 @@ def verify(  # noqa: PLR0913, PLR0917  one parameter for each option
 ) -> None:
     """Verify the audit log: every line, every file, every checkpoint. It may be written meanwhile.
 
-    FILES are folders with logs, or files with their checkpoints; without any, it is all that the state folder has.
+    FILES are folders with logs, or files with their checkpoints; without any, it is all that the state folder has. With
+    one folder, a file of checkpoints is read in the place of the folder's own.
     Exit codes: 0 intact, 1 not intact or not covered, 2 misuse.
     """
     from proxy.settings import load_settings
@@ -93,7 +94,7 @@ def _folders(settings: "Settings") -> list[Path]:
 
 
 def _reports(files: Sequence[Path], keys: Sequence[str], *, pruned: bool) -> "Iterator[tuple[str, Report]]":
-    from proxy.audit.verify import verify_files, verify_folder
+    from proxy.audit.verify import is_checkpoints, verify_files, verify_folder
 
     done = 0
 
@@ -102,10 +103,12 @@ def _reports(files: Sequence[Path], keys: Sequence[str], *, pruned: bool) -> "It
         done += lines
         terminal.progress(f"{done} lines verified")
 
-    for folder in (each for each in files if each.is_dir()):
-        yield str(folder), verify_folder(folder, keys, pruned=pruned, told=told)
+    folders = [each for each in files if each.is_dir()]
     alone = [each for each in files if not each.is_dir()]
-    if alone:
+    apart = alone if len(folders) == 1 and all(map(is_checkpoints, alone)) else []
+    for folder in folders:
+        yield str(folder), verify_folder(folder, keys, checkpoints=apart, pruned=pruned, told=told)
+    if alone and not apart:
         yield "the files that were named", verify_files(alone, keys, pruned=pruned, told=told)
 
 
