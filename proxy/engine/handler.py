@@ -25,11 +25,12 @@ from proxy import limits
 from proxy.dial import DialError, Grant
 from proxy.engine.http1 import CUT
 from proxy.engine.http2 import congested
+from proxy.engine.reading import Portions
 from proxy.engine.state import Services, attach, exchange_of
 from proxy.engine.stream import Pause
-from proxy.engine.turns import LONG, Portions
 from proxy.policy.reason import Reason
 from proxy.session import Session
+from proxy.turns import LONG
 
 log = structlog.get_logger("engine")
 

@@ -88,7 +88,7 @@ class ClientSide(Wire):
         self.lane.clients.discard(self)
         self._counted = False
         self.closed = True  # to us
-        self.lane.hand_over(self.transport, self.session, rest)
+        self.lane.hand_over(self.transport, self.session, rest + self.take_held())
 
     def drained(self) -> None:
         if self.relay is not None:

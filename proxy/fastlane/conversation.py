@@ -333,7 +333,7 @@ class Conversation:
         upstream, passing = self._used, self._passed
         self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
         upstream.user = None
-        if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable:
+        if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable and not upstream.holds:
             self.client.lane.pool.put(self._key(), upstream)
         else:
             upstream.close()

@@ -13,6 +13,7 @@ import structlog
 from proxy import limits
 from proxy.fastlane.tls import Tls
 from proxy.refusal import Response
+from proxy.turns import LONG, Portion
 
 log = structlog.get_logger("engine")
 
@@ -21,6 +22,9 @@ class Wire(asyncio.Protocol):
     """What both sides share. Subclasses say what becomes of what is read; whatever raises in them ends all.
 
     `active` is when a byte last came (`time.monotonic`). `writable` is false while the peer does not take what waits.
+    `reading` is false while nobody here takes what it sends.
+
+    The loop reads up to 256 KiB at once: what is more than one turn may handle is held, and nothing is read meanwhile.
     """
 
     transport: asyncio.Transport
@@ -31,6 +35,9 @@ class Wire(asyncio.Protocol):
         self.closed = False
         self.reading = True
         self.active = time.monotonic()
+        self._portion = Portion()
+        self._held = b""
+        self._waiting: asyncio.Handle | None = None  # for the next turn
         self._lingering: asyncio.TimerHandle | None = None
 
     # --- for subclasses ---
@@ -67,8 +74,37 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.active = time.monotonic()
-        if not self.closed:
-            self.guarded(self.received if self.tls is None else self._received_tls, data)
+        self._held = data
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Handle one portion of what came; what is more waits until the others had their turn."""
+        self._waiting = None
+        if self.closed or not self._held or not self.reading:
+            return
+        data, size = self._held, self._portion.size
+        self._held = data[size:]
+        started = time.monotonic()
+        self.guarded(self.received if self.tls is None else self._received_tls, data[:size])
+        spent = time.monotonic() - started
+        self._portion.took(spent)
+        if not self.closed and (self._held or spent > LONG):
+            self.transport.pause_reading()
+            # A read of the smallest frames is long work for all that a peer has to send: the others go first.
+            self._later(spent if spent > LONG else 0.0)
+
+    def _later(self, seconds: float) -> None:
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.call_later(seconds, self._go_on) if seconds else loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._take_turn()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self.reading and not self.closed and not self._held and self._waiting is None:
+            self.transport.resume_reading()
 
     def _received_tls(self, data: bytes) -> None:
         tls = cast(Tls, self.tls)
@@ -89,8 +125,10 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.closed = True
-        if self._lingering is not None:
-            self._lingering.cancel()
+        self._held = b""
+        for timer in (self._lingering, self._waiting):
+            if timer is not None:
+                timer.cancel()
         self.guarded(self.gone)
 
     def pause_writing(self) -> None:
@@ -118,6 +156,16 @@ class Wire(asyncio.Protocol):
 
     # --- for those who use it ---
 
+    @property
+    def holds(self) -> bool:
+        """Whether bytes came that nobody has looked at."""
+        return bool(self._held)
+
+    def take_held(self) -> bytes:
+        """Those bytes, for another reader."""
+        held, self._held = self._held, b""
+        return held
+
     def send(self, data: bytes) -> None:
         if data and not self.closed:
             self.transport.write(data if self.tls is None else self.tls.seal(data))
@@ -130,7 +178,10 @@ class Wire(asyncio.Protocol):
     def resume(self) -> None:
         if not self.reading and not self.closed:
             self.reading = True
-            self.transport.resume_reading()
+            if self._held:
+                self._later(0.0)  # not now: who asks for more may still be at what came before it
+            else:
+                self._read_on()
 
     def close(self, *, whole: bool = True, goodbye: bool = True) -> None:
         """End the connection once all is sent; with a reset, if a proper end would tell that what came is whole."""

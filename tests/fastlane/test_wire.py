@@ -1,0 +1,152 @@
+"""A socket of the fast lane: what came is handled a portion at a time, all of it, in order."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from proxy import turns
+from proxy.fastlane.wire import Wire
+
+type Connected = tuple[asyncio.StreamWriter, "Taker"]
+DATA = bytes(range(256)) * 2048
+
+
+class Taker(Wire):
+    """Notes each portion that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[bytes] = []
+        self.whole = asyncio.get_running_loop().create_future()
+        self.take: Callable[[], None] = lambda: None
+
+    def received(self, data: bytes) -> None:
+        self.taken.append(data)
+        self.take()
+
+    def said_all(self, *, whole: bool) -> None:
+        self.whole.set_result(whole)
+        self.close()
+
+    def gone(self) -> None: ...
+
+    def tls_failed(self, error: ssl.SSLError) -> None:
+        raise error
+
+    def failed(self) -> None:
+        self.abort()
+
+
+def run(play: Callable[[asyncio.StreamWriter, Taker], Awaitable[None]]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        taker = Taker()
+        async with await loop.create_server(lambda: taker, "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await play(writer, taker)
+            taker.abort()
+            writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 20))
+
+
+def test_no_turn_handles_more_than_a_portion_and_nothing_is_lost() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        writer.write(DATA)
+        writer.write_eof()
+        assert await taker.whole
+        assert b"".join(taker.taken) == DATA
+        assert max(map(len, taker.taken)) <= turns._MOST
+        assert len(taker.taken[0]) <= turns._FIRST
+
+    run(play)
+
+
+def test_the_loop_turns_between_two_portions() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        most = 0
+        running = 0
+
+        def begin() -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            asyncio.get_running_loop().call_soon(end)
+
+        def end() -> None:
+            nonlocal running
+            running -= 1
+
+        taker.take = begin
+        writer.write(DATA)
+        writer.write_eof()
+        await taker.whole
+        assert len(taker.taken) > 4
+        assert most <= 2  # the last portion of one read, and the first of the next
+
+    run(play)
+
+
+def test_what_takes_long_is_given_less() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        taker.take = lambda: time.sleep(turns.LONG * 1.1)
+        writer.write(DATA[: turns._LEAST * 20])
+        writer.write_eof()
+        await taker.whole
+        assert {len(piece) for piece in taker.taken[1:-1]} == {turns._LEAST}
+
+    run(play)
+
+
+def test_nothing_is_handled_while_it_is_paused() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        paused = asyncio.get_running_loop().create_future()
+
+        def pause() -> None:
+            taker.pause()
+            if not paused.done():
+                paused.set_result(None)
+
+        taker.take = pause
+        writer.write(DATA)
+        writer.write_eof()
+        for count in range(1, 4):
+            await paused
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(taker.taken) == count
+            paused = asyncio.get_running_loop().create_future()
+            taker.resume()
+        taker.take = lambda: None
+        taker.resume()
+        assert await taker.whole
+        assert b"".join(taker.taken) == DATA
+
+    run(play)
+
+
+def test_another_reader_can_take_what_nobody_has_looked_at() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        held = asyncio.get_running_loop().create_future()
+        taker.take = lambda: held.set_result((taker.holds, taker.take_held()))
+        first: Any = DATA[: turns._FIRST * 2]
+        writer.write(first)
+        had, rest = await held
+        assert (taker.taken[0] + rest, had) == (first[: len(taker.taken[0] + rest)], bool(rest))
+        assert not taker.holds
+
+    run(play)
+
+
+@pytest.mark.parametrize("spent", [0.0, turns.LONG * 2])
+def test_a_portion_has_bounds(spent: float) -> None:
+    portion = turns.Portion()
+    for _ in range(20):
+        portion.took(spent)
+    assert portion.size == (turns._LEAST if spent else turns._MOST)
