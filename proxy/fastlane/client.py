@@ -102,7 +102,8 @@ class ClientSide(Wire):
             why = error.reason or "broken"
             exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, f"the client's TLS handshake failed: {why}")
             self.lane.gate.finish(self.session, exchange, "aborted")
-        if self.tls is not None and (alert := self.tls.pending()):
+        # Who names another host is told nothing, not even which alert OpenSSL has for such a name.
+        if self.tls is not None and self.session.barred is None and (alert := self.tls.pending()):
             self.transport.write(alert)
         self.left()
 

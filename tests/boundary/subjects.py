@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from tests.boundary.scenery import SECRETS, SHARED
+from tests.fastlane.lanes import OtherLane as OtherLaneProcess
 from tests.support.outgate import Outgate as Process
 from tests.support.outgate import clean_environment
 
@@ -98,9 +99,11 @@ def _environment() -> dict[str, str]:
 class Outgate:
     """`outgate serve`, as a user starts it."""
 
+    PROCESS = Process
+
     def __init__(self, folder: Path, setup: str, ca_file: Path) -> None:
         self._setup = setup
-        self._process = Process(
+        self._process = self.PROCESS(
             folder,
             EMPTY if setup == "empty" else POLICY,
             upstream_ca=(ca_file,),
@@ -150,6 +153,12 @@ class Outgate:
     def shown(self) -> bytes:
         """What other processes of the machine see of it."""
         return b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (self._process.ready["pid"],))
+
+
+class OtherLane(Outgate):
+    """The same with every client on the mitmproxy lane."""
+
+    PROCESS = OtherLaneProcess
 
 
 class Stock:
@@ -253,6 +262,7 @@ class StockLazy(Stock):
 
 SUBJECTS: dict[str, Callable[[Path, str, Path], Subject]] = {
     "outgate": Outgate,
+    "outgate-other-lane": OtherLane,
     "stock": Stock,
     "stock-lazy": StockLazy,
 }

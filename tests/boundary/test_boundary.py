@@ -10,10 +10,14 @@ from tests.boundary.lab import observe
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def seen(laboratory: None) -> dict[str, Observation]:
-    """What happened in each case, all of them with the same few proxies."""
-    return observe("outgate")
+@pytest.fixture(
+    scope="module",
+    params=["outgate", pytest.param("outgate-other-lane", marks=pytest.mark.slow)],
+    ids=["fast", "other"],
+)
+def seen(laboratory: None, request: pytest.FixtureRequest) -> dict[str, Observation]:
+    """What happened in each case, all of them with the same few proxies, on each of the lanes."""
+    return observe(request.param)
 
 
 def _case(case: Case) -> object:

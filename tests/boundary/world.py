@@ -16,6 +16,7 @@ import time
 import urllib.parse
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -59,6 +60,13 @@ class Arrival:
     stray: bytearray = field(default_factory=bytearray)
     raw: bytearray = field(default_factory=bytearray)
     done: bool = False
+    connection: socket.socket | None = None
+
+    def end(self) -> None:
+        """Say nothing more to the proxy. What still comes of it is read."""
+        with suppress(OSError):  # it is closed
+            if self.connection is not None:
+                socket.socket.shutdown(self.connection, socket.SHUT_WR)  # that of SSLSocket would end the reading, too
 
 
 class World:
@@ -116,8 +124,12 @@ class World:
         """Arrivals, names asked for, and `address:port` dialled, but for what came from the client's `own` ports to the
         port of the proxy."""
         with self._changed:
-            # A proxy lets go of its upstreams when the client left; one that does not is recorded as far as it came.
-            self._changed.wait_for(lambda: all(each.done for each in self._arrivals), 0.5)
+            # A proxy lets go of its upstreams when the client left, or keeps them for later; the next case has to dial
+            # anew, so that what it does is seen. One that does neither is recorded as far as it came.
+            if not self._changed.wait_for(lambda: all(each.done for each in self._arrivals), 0.1):
+                for each in self._arrivals:
+                    each.end()
+                self._changed.wait_for(lambda: all(each.done for each in self._arrivals), 0.4)
             self._fences += 1
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as fence:
                 fence.sendto(b"", _FENCE)
@@ -173,7 +185,7 @@ class World:
         while True:
             connection, _ = server.accept()
             address, port = connection.getsockname()[:2]
-            arrival = Arrival(f"{address}:{port}")
+            arrival = Arrival(f"{address}:{port}", connection=connection)
             with self._changed:
                 self._arrivals.append(arrival)
             self._start(self._serve, connection, arrival)
@@ -207,7 +219,7 @@ class World:
         # A context without a certificate cannot begin.
         context.load_cert_chain(self._leaf(self.authority, address, False))
         wrapped = context.wrap_socket(connection, server_side=True)
-        arrival.tls = True
+        arrival.tls, arrival.connection = True, wrapped
         return wrapped
 
     def _context(self, address: str, name: str) -> ssl.SSLContext:
@@ -366,6 +378,7 @@ ANSWERS: dict[str, Callable[[str], list[bytes]]] = {
         b"HTTP/1.1 200 OK\r\nX-World: yes\r\nContent-Length: 2\r\nContent-Length: 60\r\n\r\n"
         b"okHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
     ],
+    "/only": lambda _: [_reply(b"ok", b"Connection: close\r\n")],
     "/more": lambda _: [_reply(b"ok") + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"],
     "/alt-svc": lambda _: [_reply(b"ok", b'Alt-Svc: h3=":443"\r\n')],
     "/redirect": lambda _: [_reply(b"", b"Location: https://evil.example/\r\n", b"302 Found")],
