@@ -196,7 +196,7 @@ def test_nothing_is_broken_until_it_is_armed(world: World) -> None:
 PASSING = [point for point in PHASES if PHASES[point] not in (AFTER, RELOAD)]
 
 
-@pytest.mark.parametrize(("lane", "point"), both(PASSING), scope="module")
+@pytest.mark.parametrize(("lane", "point"), both(PASSING), indirect=["lane"], scope="module")
 def test_what_raises_lets_nothing_pass(world: World, point: str) -> None:
     before, reached, sent = world.ids(), len(world.upstream.record.raw()), len(world.upstream.record.requests)
     workers = world.proxy.workers_alive()
@@ -211,7 +211,7 @@ def test_what_raises_lets_nothing_pass(world: World, point: str) -> None:
     assert world.proxy.workers_alive() == workers
 
 
-@pytest.mark.parametrize(("lane", "point"), both(PASSING), scope="module")
+@pytest.mark.parametrize(("lane", "point"), both(PASSING), indirect=["lane"], scope="module")
 def test_a_cancelled_task_leaves_nobody_waiting_and_passes_no_half(world: World, point: str) -> None:
     """A cancellation takes effect at the next wait: until then the exchange, which was judged, may get whole."""
     before, sent = world.ids(), len(world.upstream.record.requests)
@@ -225,7 +225,9 @@ def test_a_cancelled_task_leaves_nobody_waiting_and_passes_no_half(world: World,
 
 
 @pytest.mark.parametrize("kind", ["raise", "cancel"])
-@pytest.mark.parametrize(("lane", "point"), both(point for point in PHASES if PHASES[point] == AFTER), scope="module")
+@pytest.mark.parametrize(
+    ("lane", "point"), both(point for point in PHASES if PHASES[point] == AFTER), indirect=["lane"], scope="module"
+)
 def test_a_record_that_fails_is_made_up_for(world: World, point: str, kind: str) -> None:
     before, sent = world.ids(), len(world.upstream.record.requests)
     with world.proxy.armed(point, kind):
@@ -236,7 +238,7 @@ def test_a_record_that_fails_is_made_up_for(world: World, point: str, kind: str)
     assert len(set(world.settle(before))) == 1
 
 
-@pytest.mark.parametrize(("lane", "point"), both(ASYNCHRONOUS), scope="module")
+@pytest.mark.parametrize(("lane", "point"), both(ASYNCHRONOUS), indirect=["lane"], scope="module")
 def test_what_waits_for_ever_is_given_up(world: World, point: str) -> None:
     before, reached = world.ids(), len(world.upstream.record.raw())
     with world.proxy.armed(point, "hang"):
@@ -259,6 +261,7 @@ HANGING = [
         for lane, name in both(HANGING)
         if name != "lane upstream"  # asynchronous
     ],
+    indirect=["lane"],
     scope="module",
 )
 def test_a_hang_sends_nothing_and_ends_with_its_worker(world: World, point: str) -> None:
@@ -279,6 +282,7 @@ def test_a_hang_sends_nothing_and_ends_with_its_worker(world: World, point: str)
 @pytest.mark.parametrize(
     ("lane", "point"),
     both(["hook requestheaders", "hook tls_clienthello", "audit begin", "upstream check", "lane upstream check"]),
+    indirect=["lane"],
     scope="module",
 )
 def test_a_cancellation_that_nobody_sent_leaves_nobody_waiting(world: World, point: str) -> None:
