@@ -66,7 +66,7 @@ def test_a_worker_that_no_longer_turns_is_ended(tmp_path: Path, how: str) -> Non
             other.send(b"GET /never HTTP/1.1\r\nHost: good.example\r\n\r\n")
             assert other.closed()
         else:
-            with proxy.armed("hook requestheaders", "hang"):
+            with proxy.armed("gate request", "hang"):
                 other.send(b"GET /never HTTP/1.1\r\nHost: good.example\r\n\r\n")
                 assert other.closed()
                 assert proxy.was_hit()
