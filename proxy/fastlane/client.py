@@ -187,7 +187,7 @@ class ClientSide(Wire):
             self.conversation.start()
         elif not judged.allowed:
             self.answer_refusal(judged)
-        elif self.lane.gate.desk.takes_body(judged) and self.requests.in_body:
+        elif self.lane.gate.desk.takes_body(judged) and self.requests.has_body:
             self.session.head_since = time.monotonic()  # the body has the time that a head has
             self._gathering = (judged, head, bytearray())
             if head.values(b"expect"):

@@ -144,7 +144,7 @@ class Conversation:
         lines = [b"%s %s HTTP/1.1" % (self.head.method, target.encode())]
         lines += [name + b": " + value for name, value in headers]
         self._unsent = [b"\r\n".join([*lines, b"", b""])]
-        if self.client.requests.in_body and self.head.values(b"expect"):
+        if self.client.requests.has_body and self.head.values(b"expect"):
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.client.advance()
 

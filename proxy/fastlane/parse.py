@@ -48,6 +48,7 @@ class _Reader:
     def __init__(self) -> None:
         self.buffer = ReceiveBuffer()
         self._body: Body | None = None
+        self.has_body = False  # the message whose head was read last
         self._whole = False  # the end of the body is there, behind what was pulled last
         self._blank_lines = 0
         self._broken = False  # the body, behind what was pulled last
@@ -81,6 +82,7 @@ class _Reader:
         """Read a body next: of `size` bytes, in chunks (None), or to the end of the connection (-1)."""
         self._body = ChunkedReader() if size is None else Http10Reader() if size < 0 else ContentLengthReader(size)
         self._whole = False
+        self.has_body = size != 0
 
     def _lines(self) -> list[bytearray] | None:
         """The lines of the next head; None while it is not whole."""
@@ -145,7 +147,8 @@ class Requests(_Reader):
             raise BadMessage("the request line cannot be read")
         method, target, version = match.groups()
         head = _head(bytes(method), bytes(target), bytes(version), _fields(lines))
-        self._begin(0 if head.method == b"CONNECT" else _request_size(head))
+        size = _request_size(head)
+        self._begin(0 if head.method == b"CONNECT" else size)
         return head
 
 
@@ -217,8 +220,10 @@ def _head(method: bytes, target: bytes, version: bytes, fields: Headers) -> Head
 def _request_size(head: Head) -> int | None:
     """How the body ends (RFC 9112 section 6.3). Raises `BadMessage` where two readers could disagree."""
     codings, lengths = head.values(b"transfer-encoding"), head.values(b"content-length")
+    if len(codings) > 1:
+        raise BadMessage("the framing is in doubt")
     if codings:
-        return None  # any doubt about it is the gate's to refuse, and then nothing is read
+        return None  # any other doubt about it is the gate's to refuse, and then nothing is read
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
         raise BadMessage("the framing is in doubt")
     return int(lengths[0]) if lengths else 0

@@ -2,8 +2,10 @@
 
 import json
 import re
+import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 
 from tests.support.outgate import Outgate
 from tests.support.rawclient import RawClient
+from tests.support.record import Record
 from tests.support.upstream import Answer, Upstream
 
 LAUNCH = Path(__file__).with_name("launch_other.py")
@@ -25,6 +28,8 @@ allow:
 # What differs between any two exchanges.
 _OWN = frozenset(("id", "time", "client", "upstream_ip", "seq", "prev", "hash", "chain"))
 SETTLED = 2.0
+RESET, HANG = b"reset", b"hang"
+BARRIER = b"GET /barrier HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 class OtherLane(Outgate):
@@ -43,26 +48,42 @@ class Seen:
 
 @dataclass
 class Lane:
-    """`_read` is how many bytes of each log were looked at."""
+    """`_read` is how many bytes of each log were looked at, `_came` of each connection to the upstream."""
 
     proxy: Outgate
     upstream: Upstream
     _read: dict[Path, int] = field(default_factory=dict)
+    _came: Counter[int] = field(default_factory=Counter)
 
     def send(self, stream: bytes) -> tuple[bytes, bytes]:
         """Send a stream inside CONNECT, then say that it is all; what comes back, and what went upstream."""
-        before = len(self.upstream.record.raw())
         with RawClient(self.proxy.address, 3.0) as client:
             assert client.connect(f"{HOST}:80").status == 200
             try:
                 client.send(stream)
                 client.end()
-                answers = client.read_to_end()
+                answers = _all(client)
             except TimeoutError:
-                answers = b"hang"
+                answers = HANG
             except OSError:
-                answers = b"reset"
-        return answers, self.upstream.record.raw()[before:]
+                answers = RESET
+        return answers, self._upstream()
+
+    def _upstream(self) -> bytes:
+        """What went upstream since this was asked last, once no more of it can be on its way."""
+        # A connection made after all others: when it is served, these have been accepted.
+        with socket.create_connection(("127.0.0.1", self.upstream.port)) as last:
+            last.sendall(BARRIER)
+            last.recv(1)
+        record = self.upstream.record
+        record.wait(_at_rest)
+        new = []
+        for arrival in record.connections:
+            data = bytes(arrival.raw)
+            if not data.startswith(BARRIER):
+                new.append(data[self._came[arrival.number] :])
+            self._came[arrival.number] = len(data)
+        return b"".join(new)
 
     def events(self) -> list[dict[str, Any]]:
         """What was recorded since this was asked last."""
@@ -75,6 +96,21 @@ class Lane:
             self._read[file] = self._read.get(file, 0) + len(whole)
             new += [json.loads(line) for line in whole.splitlines()]
         return [plain(event) for event in new]
+
+
+def _at_rest(record: Record) -> bool:
+    """Whether every connection has closed, or waits for its next request."""
+    asked = {id(request.connection) for request in record._requests}
+    busy = {id(request.connection) for request in record._requests if not request.complete}
+    return all(each.closed or (id(each) in asked and id(each) not in busy) for each in record._connections)
+
+
+def _all(client: RawClient) -> bytes:
+    """What comes until the end; `OSError` for a reset, which `RawClient` takes for one."""
+    parts = [client._buffer]
+    while data := client._socket.recv(1 << 16):
+        parts.append(data)
+    return b"".join(parts)
 
 
 def plain(event: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fastlane.lanes import HOST, Lanes, Seen, both
+from tests.fastlane.lanes import HANG, HOST, RESET, Lanes, Seen, both
 from tests.support import answers
 
 METHODS = [b"GET", b"GET", b"POST", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"get", b"CONNECT", b"G(T", b"DELETE"]
@@ -106,19 +107,45 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
 
 
 def statuses(seen: Seen) -> list[bytes]:
-    """Of every answer, in order: its status and whose refusal it is."""
-    return re.findall(rb"^HTTP/1\.[01] ([0-9]{3})", seen.answers, re.MULTILINE)
+    """Of every answer, in order: its status."""
+    return re.findall(rb"HTTP/1\.[01] ([0-9]{3})", seen.answers)
+
+
+# What the two may tell of one input in words of their own. Never the verdict, its reason, the status, the rule, the
+# credential, how it ended, or how many exchanges there were.
+#
+# A head that is malformed: mitmproxy's parser gives up on some of them before there is a method, a path, or a word on
+# what is wrong; its answer and its reason are the same.
+MALFORMED = ("detail", "method", "scheme", "path", "query_keys")
+# A client that leaves inside its body, or whose body breaks off: how much of it was sent on is a matter of time.
+CUT_SHORT = ("bytes_out",)
+
+
+def comparable(event: dict[str, Any]) -> dict[str, Any]:
+    left_out: tuple[str, ...] = ()
+    if event["reason"] == "malformed_request":
+        left_out += MALFORMED
+    if is_cut_short(event):
+        left_out += CUT_SHORT
+    return {name: value for name, value in event.items() if name not in left_out}
+
+
+def is_cut_short(event: dict[str, Any]) -> bool:
+    return event["end"] == "client_closed" or event["detail"] == "the body is malformed"
 
 
 def check(lanes: Lanes, stream: bytes) -> None:
     fast, other = lanes.send(stream)
-    assert fast.events == other.events
-    if fast.events and fast.events[-1]["end"] == "client_closed":
-        # How much went upstream before its client was seen to be gone is a matter of time.
+    assert [comparable(event) for event in fast.events] == [comparable(event) for event in other.events]
+    if fast.events and is_cut_short(fast.events[-1]):
         assert fast.upstream.startswith(other.upstream) or other.upstream.startswith(fast.upstream)
     else:
         assert fast.upstream == other.upstream
-    assert statuses(fast) == statuses(other)
+    assert fast.answers != HANG
+    # Whoever closes while there is more to read resets, and then the client may not see what it was told before. The
+    # other lane does not notice that a client said all inside the body of a pipelined request that is refused.
+    if RESET not in (fast.answers, other.answers) and other.answers != HANG:
+        assert statuses(fast) == statuses(other)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
