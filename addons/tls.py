@@ -3,8 +3,8 @@
 from mitmproxy.connection import Client, Server
 from mitmproxy.tls import ClientHelloData, TlsData
 
-from proxy.engine.hello import client_name, judge_hello
 from proxy.engine.state import services_of, session_of
+from proxy.hello import client_name, judge_hello
 from proxy.policy.host import parse_host
 
 

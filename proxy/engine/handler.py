@@ -7,11 +7,9 @@ request pass when an addon raises, dials whatever a layer asks for, and reads wi
 import asyncio
 import contextlib
 import logging
-import select
 import socket
 import struct
 import time
-from asyncio.trsock import TransportSocket
 from collections import deque
 from typing import Any
 
@@ -28,6 +26,7 @@ from proxy.engine.http2 import congested
 from proxy.engine.reading import Portions
 from proxy.engine.state import Services, attach, exchange_of
 from proxy.engine.stream import Pause
+from proxy.peer import left
 from proxy.policy.reason import Reason
 from proxy.session import Session
 from proxy.turns import LONG
@@ -36,7 +35,6 @@ log = structlog.get_logger("engine")
 
 # Where an exception leaves the stream a chance to refuse; everywhere else the connection is cut.
 _REFUSABLE = frozenset({"requestheaders", "http_connect", "responseheaders"})
-_ENDED = getattr(select, "POLLRDHUP", 0)  # Linux alone can tell it
 
 
 class HookFailed(Exception):
@@ -368,19 +366,6 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
 def _holds(writer: Any) -> bool:
     return bool(writer.transport.get_write_buffer_size())
-
-
-def left(sock: socket.socket | TransportSocket, *, stalled: bool) -> bool:
-    """Whether the other side has gone; asyncio sees that only of sockets that it reads from at the time.
-
-    An end may stand behind bytes that are still to be read, so it counts if they are `stalled`; a reset always does.
-    """
-    if sock.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(sock, _ENDED)  # a reset is told in any case
-    told = sum(event for _, event in poll.poll(0))
-    return bool(told & (select.POLLERR | select.POLLHUP)) or (stalled and bool(told & _ENDED))
 
 
 async def _linger(writer: asyncio.StreamWriter) -> None:

@@ -23,10 +23,10 @@ from OpenSSL import SSL
 
 from proxy import limits
 from proxy.engine import http1, http2, http2_upstream
-from proxy.engine.hello import BadHello, hello_complete
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
 from proxy.engine.wire import to_bytes
+from proxy.hello import BadHello, hello_complete
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse
 

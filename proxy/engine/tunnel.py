@@ -5,9 +5,9 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 
 from proxy.credentials.scrub import Mask
-from proxy.engine.passage import Passage
 from proxy.engine.state import services_of, session_of
 from proxy.exchange import Exchange
+from proxy.passage import Passage
 
 
 class Tunnel(layer.Layer):

@@ -9,7 +9,6 @@ import structlog
 
 from proxy import limits
 from proxy.credentials.scrub import Mask
-from proxy.engine.handler import left
 from proxy.exchange import Exchange
 from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
@@ -20,6 +19,7 @@ from proxy.fastlane.upstream import Upstream
 from proxy.fastlane.wire import Wire, to_bytes
 from proxy.head import Head
 from proxy.outbound import Outbound
+from proxy.peer import left
 from proxy.policy.reason import Reason
 from proxy.refusal import Response, refuse
 from proxy.session import Bound, Session
@@ -62,8 +62,6 @@ class ClientSide(Wire):
             self.abort()
 
     def received(self, data: bytes) -> None:
-        if self.tls is not None and self.tls.established:
-            self.lane.gate.intercepted(self.session)
         if data:
             self.reader(data)
 

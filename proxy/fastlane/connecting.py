@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.dial import DialError
-from proxy.engine.hello import BadHello, client_name, hello_complete, judge_hello, read_hello, starts_handshake
 from proxy.exchange import Exchange
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.tls import Tls
 from proxy.fastlane.upstream import Upstream, dial
 from proxy.fastlane.wire import to_bytes
 from proxy.head import Head
+from proxy.hello import BadHello, client_name, hello_complete, judge_hello, read_hello, starts_handshake
 from proxy.policy.host import Authority
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse

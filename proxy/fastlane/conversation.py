@@ -15,6 +15,7 @@ from proxy.credentials.scrub import Mask
 from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError, Grant
 from proxy.fastlane.parse import BadMessage, End
+from proxy.fastlane.pool import Use
 from proxy.fastlane.upstream import Upstream, dial
 from proxy.head import Head
 from proxy.outbound import Outbound
@@ -71,7 +72,7 @@ class Conversation:
     # --- the upstream ---
 
     def start(self) -> None:
-        idle = self.client.lane.pool.take(self._key())
+        idle = self.client.lane.pool.take(self._use())
         if idle is not None:
             self._reused = True
             self._connected(idle)
@@ -79,12 +80,10 @@ class Conversation:
         # A task of its own; the client's bytes wait until it is done.
         self._dialling = asyncio.get_running_loop().create_task(self._dial(), name="upstream")
 
-    def _key(self) -> tuple[object, ...]:
-        """What a connection may be used again for: the same sandbox, policy, credential and destination."""
-        request, exchange = self.outbound.request, self.exchange
-        bound = self.client.session.bound
-        who = exchange.sandbox if bound is None else bound.number
-        return (who, id(exchange.policy), exchange.credential, request.scheme, request.host.name, request.port)
+    def _use(self) -> Use:
+        request, exchange, bound = self.outbound.request, self.exchange, self.client.session.bound
+        owner = exchange.sandbox if bound is None else bound.number
+        return Use(owner, exchange.policy.digest, exchange.credential, request.scheme, request.host.name, request.port)
 
     def _grant(self) -> Grant:
         decision, request = self.exchange.decision, self.outbound.request
@@ -334,7 +333,7 @@ class Conversation:
         self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
         upstream.user = None
         if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable and not upstream.holds:
-            self.client.lane.pool.put(self._key(), upstream)
+            self.client.lane.pool.put(self._use(), upstream)
         else:
             upstream.close()
         self.client.conversed(keep=passing.framing is not Framing.CLOSE)

@@ -11,8 +11,8 @@ import structlog
 
 from proxy import limits
 from proxy.dial import Dialer
+from proxy.fastlane.pool import Pool
 from proxy.fastlane.tls import LeafContexts
-from proxy.fastlane.upstream import Pool
 from proxy.gate import Gate
 from proxy.session import Bound, Session
 

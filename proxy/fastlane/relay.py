@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from proxy.credentials.scrub import Mask
-from proxy.engine.passage import Passage
 from proxy.exchange import Exchange
 from proxy.fastlane.upstream import Upstream
+from proxy.passage import Passage
 
 if TYPE_CHECKING:
     from proxy.fastlane.client import ClientSide

@@ -1,9 +1,7 @@
-"""One connection to an upstream, and those that wait to be used again by the same sandbox for the same end."""
+"""One connection to an upstream, dialled as a decision granted it."""
 
 import asyncio
-import contextlib
 import ssl
-import time
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -38,7 +36,6 @@ class Upstream(Wire):
         self.tls = tls
         self.answers = Answers()
         self.user: User | None = None
-        self.idle_since = 0.0
         self.ip: str | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -133,57 +130,3 @@ async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, asker: Has
             upstream.abort()
         raise
     return upstream
-
-
-class Pool:
-    """Idle upstream connections by what they may be used for. One of one sandbox never serves another."""
-
-    def __init__(self) -> None:
-        self._idle: dict[Hashable, list[Upstream]] = {}
-        self._count = 0
-
-    def take(self, key: Hashable) -> Upstream | None:
-        """An open connection for this use, the one used last."""
-        waiting = self._idle.get(key)
-        while waiting:
-            upstream = waiting.pop()
-            self._count -= 1
-            if not upstream.closed and time.monotonic() - upstream.idle_since < limits.KEPT_TIME:
-                return upstream
-            upstream.abort()
-        self._idle.pop(key, None)
-        return None
-
-    def put(self, key: Hashable, upstream: Upstream) -> None:
-        """Keep a connection on which a whole answer ended, unless enough are kept."""
-        upstream.user = None
-        if upstream.closed or self._count >= limits.MAX_KEPT_UPSTREAMS:
-            upstream.close()
-            return
-        upstream.idle_since = time.monotonic()
-        upstream.resume()
-        self._idle.setdefault(key, []).append(upstream)
-        self._count += 1
-
-    def sweep(self, now: float) -> None:
-        """Close what has waited too long, or has closed by itself."""
-        for key in list(self._idle):
-            kept = []
-            for upstream in self._idle[key]:
-                if upstream.closed or now - upstream.idle_since >= limits.KEPT_TIME:
-                    self._count -= 1
-                    with contextlib.suppress(Exception):
-                        upstream.close()
-                else:
-                    kept.append(upstream)
-            if kept:
-                self._idle[key] = kept
-            else:
-                del self._idle[key]
-
-    def close(self) -> None:
-        for waiting in self._idle.values():
-            for upstream in waiting:
-                upstream.abort()
-        self._idle.clear()
-        self._count = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.engine.handler import left
+from proxy.peer import left
 from tests.bounds.attacked import MIB, World, attacked
 from tests.bounds.test_memory import push
 from tests.e2e.test_bounds import hello

@@ -25,10 +25,10 @@ from proxy.credentials.secret import Secret
 from proxy.credentials.slots import clear_slots, read_slots, slots_of
 from proxy.credentials.sources import parse_source
 from proxy.endpoint import ConnectTo, Listen
-from proxy.engine.hello import BadHello, hello_complete, read_hello
-from proxy.engine.hellos import Hellos
 from proxy.errors import ConfigError
 from proxy.head import BadHead, Head, forwarded, read_connect, read_head
+from proxy.hello import BadHello, hello_complete, read_hello
+from proxy.hellos import Hellos
 from proxy.identity import BadToken, parse_proxy_authorization, verify
 from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import Authority, HostPattern, MalformedHost, parse_authority, parse_host

@@ -6,13 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from mitmproxy.tls import ClientHello
 
 from proxy import limits
-from proxy.engine.hello import BadHello
-from proxy.engine.hellos import _RETRY, Hellos
-from tests.engine.test_hello import message, named, record
+from proxy.hello import BadHello, Hello
+from proxy.hellos import _RETRY, Hellos
 from tests.support.pki import Authority
+from tests.test_hello import message, named, record
 
 GOOD, EVIL = "good.example", "evil.example"
 CHANGE, EARLY = b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x05early"
@@ -34,7 +33,7 @@ class Tunnel:
         self.names: list[str | None] = []
         self.hellos = Hellos(self._judge)
 
-    def _judge(self, hello: ClientHello) -> None:
+    def _judge(self, hello: Hello) -> None:
         self.names.append(hello.sni)
 
     def says(self, data: bytes, size: int = 1 << 16) -> bytes:

@@ -1,18 +1,36 @@
-"""The TLS hello of a client: gathered in bounds, read by mitmproxy's parser, judged by the gate."""
+"""The TLS hello of a client: gathered in bounds, read strictly, judged by the gate. For every engine."""
 
-from mitmproxy.net.tls import starts_like_tls_record
-from mitmproxy.proxy.layers.tls import get_client_hello, parse_client_hello
-from mitmproxy.tls import ClientHello
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxy import limits
 from proxy.gate import Gate
 from proxy.policy.host import Host, MalformedHost, parse_host
 from proxy.session import Session
 
+_HANDSHAKE = 0x16  # a content type, RFC 8446 section 5.1
 _CLIENT_HELLO = 0x01  # RFC 8446 section 4
 _SERVER_NAME = 0x0000  # RFC 6066
 _ENCRYPTED_HELLO = frozenset((0xFE0D, 0xFFCE))  # RFC 9849 encrypted_client_hello, and the older encrypted_server_name
 _RECORD_HEAD = 5
+
+
+class Hello(Protocol):
+    """What is asked of a ClientHello: its only server name, as it stands there, and its extensions by number."""
+
+    @property
+    def sni(self) -> str | None: ...
+    @property
+    def extensions(self) -> Sequence[tuple[int, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """One that was read here. `sni` is None where there is no name, or not exactly one that can be read."""
+
+    sni: str | None
+    extensions: tuple[tuple[int, bytes], ...]
 
 
 class BadHello(ValueError):
@@ -21,7 +39,7 @@ class BadHello(ValueError):
 
 def starts_handshake(data: bytes) -> bool:
     """Whether at least three bytes begin a TLS handshake of a known version."""
-    return starts_like_tls_record(data)
+    return len(data) > 2 and data[0] == _HANDSHAKE and data[1] == 0x03 and data[2] <= 0x03
 
 
 def looks_like_tls(data: bytes) -> bool:
@@ -43,7 +61,7 @@ def hello_end(data: bytes) -> int:
     wanted: int | None = None
     head = b""
     while len(data) >= offset + _RECORD_HEAD:
-        if data[offset] != 0x16 or data[offset + 1] != 0x03:
+        if data[offset] != _HANDSHAKE or data[offset + 1] != 0x03:
             raise BadHello("not a TLS handshake")
         records += 1
         if records > limits.MAX_HELLO_RECORDS:
@@ -70,28 +88,71 @@ def hello_end(data: bytes) -> int:
 
 def read_hello(data: bytes) -> ClientHello:
     """Parse a complete ClientHello. Raises `BadHello`, also for one that its peer could read in another way."""
-    try:
-        hello, message = parse_client_hello(data), get_client_hello(data)
-    except ValueError:
-        hello = message = None
-    if hello is None or message is None:
-        raise BadHello("the TLS hello cannot be read")
-    if not _ends_with_extensions(message):
+    read = _Reader(_message(data))
+    read.take(4 + 2 + 32)  # head of the message, version, random
+    for width in (1, 2, 1):  # session id, cipher suites, compression methods (RFC 8446 section 4.1.2)
+        read.sized(width)
+    extensions = []
+    if not read.at_end:
+        block = _Reader(read.sized(2))
+        while not block.at_end:
+            extensions.append((int.from_bytes(block.take(2)), block.sized(2)))
+    if not read.at_end:
         raise BadHello("the TLS hello goes on after its extensions")
-    return hello
+    names = [body for number, body in extensions if number == _SERVER_NAME]
+    return ClientHello(_server_name(names[0]) if len(names) == 1 else None, tuple(extensions))
 
 
-def _ends_with_extensions(message: bytes) -> bool:
-    """Whether nothing follows the extensions, where mitmproxy's parser stops (RFC 8446 section 4.1.2)."""
-    at = 4 + 2 + 32  # head of the message, version, random
-    for width in (1, 2, 1, 2):  # session id, cipher suites, compression methods, extensions
-        if width == 2 and at == len(message):
-            return True  # without extensions
-        at += width + int.from_bytes(message[at : at + width])
-    return at == len(message)
+def _message(data: bytes) -> bytes:
+    """The handshake message in the records (RFC 8446 section 5.1), which hold all of it."""
+    end, at, parts = hello_end(data), 0, []
+    if not end:
+        raise BadHello("the TLS hello cannot be read")
+    while at < end:
+        size = int.from_bytes(data[at + 3 : at + _RECORD_HEAD])
+        if not size or not starts_handshake(data[at:end]):
+            raise BadHello("the TLS hello cannot be read")
+        parts.append(data[at + _RECORD_HEAD : at + _RECORD_HEAD + size])
+        at += _RECORD_HEAD + size
+    return b"".join(parts)
 
 
-def judge_hello(gate: Gate, session: Session, hello: ClientHello) -> None:
+def _server_name(body: bytes) -> str | None:
+    """The name in the extension of RFC 6066 section 3, if it is one."""
+    outer = _Reader(body)
+    listed = _Reader(outer.sized(2))
+    names = []
+    while not listed.at_end:
+        names.append((listed.take(1), listed.sized(2)))
+    if not outer.at_end:
+        raise BadHello("the TLS server name cannot be read")
+    if len(names) != 1 or names[0][0] != b"\0" or not names[0][1].isascii():
+        return None
+    return names[0][1].decode("ascii")
+
+
+class _Reader:
+    """Takes fields off the front of some bytes. Raises `BadHello` where they are too short."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._at == len(self._data)
+
+    def take(self, size: int) -> bytes:
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._data):
+            raise BadHello("the TLS hello cannot be read")
+        return self._data[start : self._at]
+
+    def sized(self, width: int) -> bytes:
+        """A field that begins with its length, in `width` bytes."""
+        return self.take(int.from_bytes(self.take(width)))
+
+
+def judge_hello(gate: Gate, session: Session, hello: Hello) -> None:
     """Let the gate compare the server name with the CONNECT target. Several extensions of that kind cannot be read."""
     extensions = [number for number, _ in hello.extensions]
     count = extensions.count(_SERVER_NAME)
@@ -105,7 +166,8 @@ def judge_hello(gate: Gate, session: Session, hello: ClientHello) -> None:
 
 def client_name(session: Session, sni: str | None) -> Host:
     """The host that the certificate for the client names: what the client asked for, so that it can read a refusal."""
-    assert session.target is not None
+    if session.target is None:
+        raise ValueError("no CONNECT, no name")
     try:
         return session.target.host if sni is None else parse_host(sni)
     except MalformedHost:

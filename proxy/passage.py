@@ -6,13 +6,11 @@ A client has no longer for its first bytes than for a head, unless its server sp
 import time
 from collections.abc import Iterator
 
-from mitmproxy.tls import ClientHello
-
 from proxy.credentials.scrub import Mask, Scrubber
-from proxy.engine.hello import BadHello, judge_hello
-from proxy.engine.hellos import Hellos
 from proxy.exchange import Exchange
 from proxy.gate import Gate
+from proxy.hello import BadHello, Hello, judge_hello
+from proxy.hellos import Hellos
 from proxy.policy.reason import Reason
 from proxy.session import Session
 
@@ -67,5 +65,5 @@ class Passage:
         """What was held back of the server's bytes."""
         return [] if self._scrubber is None else self._scrubber.flush()
 
-    def _judge(self, hello: ClientHello) -> None:
+    def _judge(self, hello: Hello) -> None:
         judge_hello(self._gate, self._session, hello)

@@ -1,8 +1,11 @@
 """The hello of a tunnel has one reading, or none: what a lenient peer could take another name from is refused."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mitmproxy.proxy.layers.tls import parse_client_hello
 
-from proxy.engine.hello import BadHello, hello_complete, judge_hello, read_hello
+from proxy.hello import BadHello, hello_complete, judge_hello, read_hello
 
 RANDOM = bytes(32)
 
@@ -74,3 +77,28 @@ def test_what_the_gate_is_asked(data: bytes, asked: tuple[str | None, bool, bool
 def test_a_hello_that_could_be_read_in_another_way_is_refused(data: bytes) -> None:
     with pytest.raises(BadHello):
         judged(data)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from([ONE, named(), named(b"one.example", b"two.example"), extension(16, b"\0\3\2h2"), b"\0"])),
+    st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=2),
+)
+def test_what_is_read_here_the_other_lane_reads_alike(extensions: list[bytes], changes: list[tuple[int, int]]) -> None:
+    """mitmproxy's parser reads the hellos of its lane."""
+    data = bytearray(record(message(*extensions)))
+    for at, value in changes:
+        data[min(at, len(data) - 1)] = value
+    try:
+        ours = read_hello(bytes(data)) if hello_complete(bytes(data)) else None
+    except BadHello:
+        ours = None
+    try:
+        theirs = parse_client_hello(bytes(data))
+    except ValueError:  # in extensions that nothing here is judged by
+        theirs = None
+    if ours is None or theirs is None:
+        return
+    assert [number for number, _ in theirs.extensions] == [number for number, _ in ours.extensions]
+    if theirs.sni is not None and [number for number, _ in ours.extensions].count(0) == 1:
+        assert ours.sni == theirs.sni

@@ -9,10 +9,8 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 
-from mitmproxy.tls import ClientHello
-
 from proxy import limits
-from proxy.engine.hello import BadHello, hello_end, looks_like_tls, read_hello
+from proxy.hello import BadHello, Hello, hello_end, looks_like_tls, read_hello
 
 # Content types of TLS records, RFC 8446 section 5.1.
 _CHANGE, _ALERT, _HANDSHAKE, _DATA = 0x14, 0x15, 0x16, 0x17
@@ -39,7 +37,7 @@ class _Phase(Enum):
 class Hellos:
     """The hellos of one tunnel. `judge` is called with each; the caller sends nothing more if that said no."""
 
-    def __init__(self, judge: Callable[[ClientHello], None]) -> None:
+    def __init__(self, judge: Callable[[Hello], None]) -> None:
         self._judge = judge
         self._phase = _Phase.FIRST
         self._buffer = bytearray()  # of the client, not looked at yet
