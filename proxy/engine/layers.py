@@ -25,7 +25,6 @@ from proxy import limits
 from proxy.engine import http1, http2, http2_upstream
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
-from proxy.engine.wire import to_bytes
 from proxy.hello import BadHello, hello_complete
 from proxy.policy.reason import Reason
 from proxy.refusal import refuse
@@ -177,7 +176,7 @@ def refusal_bytes(context: Context, reason: Reason, detail: str) -> bytes:
     response = refuse(exchange)
     exchange.status = response.status
     gate.finish(session, exchange, "refused")
-    return to_bytes(response)
+    return response.to_bytes(close=True)
 
 
 class Http(HttpLayer):

@@ -16,6 +16,7 @@ from proxy import limits
 from proxy.engine.handler import Handler
 from proxy.engine.layers import Inside
 from proxy.engine.state import Services
+from proxy.fastlane import deadlines
 from proxy.fastlane.client import ClientSide
 from proxy.fastlane.lane import Lane
 from proxy.session import Bound, Session
@@ -129,5 +130,5 @@ async def enforce_deadlines(manager: mode_servers.ServerManager, lane: Lane) -> 
             assert isinstance(handler, Handler)
             handler.enforce_deadline(now)
         for client in list(lane.clients):
-            client.enforce_deadline(now)
+            deadlines.enforce(client, now)
         lane.pool.sweep(now)

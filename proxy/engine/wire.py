@@ -15,13 +15,6 @@ from proxy.policy.reason import Reason
 from proxy.refusal import Response
 
 
-def to_bytes(response: Response) -> bytes:
-    """A refusal as HTTP/1 bytes, for what never became a request. The connection closes after it."""
-    lines = [b"HTTP/1.1 %d %s" % (response.status, response.reason.encode("ascii"))]
-    lines += [name + b": " + value for name, value in response.headers if name != b"connection"]
-    return b"\r\n".join([*lines, b"connection: close", b"", response.body])
-
-
 def head_of(request: http.Request) -> Head:
     """The head of a request, as the client sent it."""
     data = request.data

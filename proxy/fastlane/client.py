@@ -12,16 +12,15 @@ from proxy.credentials.scrub import Mask
 from proxy.exchange import Exchange
 from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
+from proxy.fastlane.here import Here
 from proxy.fastlane.lane import Lane
-from proxy.fastlane.parse import BadMessage, End, Requests
+from proxy.fastlane.parse import BadMessage, Requests
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.upstream import Upstream
-from proxy.fastlane.wire import Wire, to_bytes
+from proxy.fastlane.wire import Wire
 from proxy.head import Head
 from proxy.outbound import Outbound
-from proxy.peer import left
 from proxy.policy.reason import Reason
-from proxy.refusal import Response, refuse
 from proxy.session import Bound, Session
 
 log = structlog.get_logger("engine")
@@ -42,9 +41,7 @@ class ClientSide(Wire):
         self.keep = True
         self.unjudged = True  # the gate has not spoken yet about what the client has begun
         self._connecting = Connecting(self)
-        self._discarding = False
-        self._discarded = 0
-        self._gathering: tuple[Exchange, Head, bytearray] | None = None
+        self.here = Here(self)
         self.has_ended = False
         self._advancing = False
         self._counted = False
@@ -118,7 +115,9 @@ class ClientSide(Wire):
 
     def http(self, data: bytes) -> None:
         if data[:1] == b"\x16" and self.requests.between and self.conversation is None:
-            self.refuse_early(Reason.PROTOCOL_NOT_ALLOWED, "TLS to the proxy" if self.tls is None else "TLS inside TLS")
+            self.here.refuse_early(
+                Reason.PROTOCOL_NOT_ALLOWED, "TLS to the proxy" if self.tls is None else "TLS inside TLS"
+            )
             return
         self.requests.feed(data)
         self.advance()
@@ -135,7 +134,7 @@ class ClientSide(Wire):
             while not self.closed and self.relay is None and self._step():
                 pass
         except BadMessage as error:
-            self._malformed(error)
+            self.here.malformed(error)
         finally:
             self._advancing = False
         if not self.closed and len(self.requests.buffer) <= limits.MAX_HEAD:
@@ -148,8 +147,8 @@ class ClientSide(Wire):
             return self.conversation is None
         if self._connecting.busy:
             return False
-        if self._gathering is not None or self._discarding:
-            return self._take_body()
+        if self.here.busy:
+            return self.here.take_body()
         if not self.keep:
             self.close()
             return False
@@ -169,7 +168,9 @@ class ClientSide(Wire):
         begun = not self.requests.between and bytes(self.requests.buffer) not in (b"", b"\r")
         if self.has_ended:
             if begun:
-                self.refuse_early(Reason.MALFORMED_REQUEST, "the connection ended inside the request head", tell=False)
+                self.here.refuse_early(
+                    Reason.MALFORMED_REQUEST, "the connection ended inside the request head", tell=False
+                )
             self.close()
         elif begun:
             self.session.head_since = self.session.head_since or time.monotonic()
@@ -184,71 +185,9 @@ class ClientSide(Wire):
             self.conversation = Conversation(self, judged, head)
             self.conversation.start()
         elif not judged.allowed:
-            self.answer_refusal(judged)
-        elif self.lane.gate.desk.takes_body(judged) and self.requests.has_body:
-            self.session.head_since = time.monotonic()  # the body has the time that a head has
-            self._gathering = (judged, head, bytearray())
-            if head.values(b"expect"):
-                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.here.refuse(judged)
         else:
-            self._answer_here(judged, head, b"")
-
-    def _take_body(self) -> bool:
-        """Read the body of a request that is answered here, or throw it away."""
-        piece = self.requests.next()
-        if piece is None:
-            if self.has_ended:
-                self.left()
-            return False
-        gathering = self._gathering
-        if gathering is None:
-            if isinstance(piece, End):
-                self._discarding = False
-            elif isinstance(piece, bytes | bytearray):
-                self._discarded += len(piece)
-                if self._discarded > limits.MAX_DISCARD:
-                    self.close()
-            return True
-        exchange, head, body = gathering
-        if isinstance(piece, bytes | bytearray):
-            body += piece[: limits.MAX_ACCESS + 1 - len(body)]
-            if len(body) <= limits.MAX_ACCESS:
-                return True
-        self._gathering = None
-        self.session.head_since = None
-        self._discarding = not isinstance(piece, End)
-        self._answer_here(exchange, head, bytes(body))
-        return True
-
-    def _answer_here(self, exchange: Exchange, head: Head, body: bytes) -> None:
-        response = self.lane.gate.answer(self.session, exchange, head, body)
-        if response is None:
-            self.answer_refusal(exchange)
-        else:
-            last = response.status >= 400 and self.session.refused_too_often()
-            self._answer(exchange, response, "complete", last=last)
-
-    # --- answers of our own ---
-
-    def answer_refusal(self, exchange: Exchange) -> None:
-        """Answer with the refusal at once; the rest of the request is read and thrown away."""
-        self.lane.gate.note_refusal(exchange)
-        # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
-        last = exchange.decision.reason is Reason.MALFORMED_REQUEST
-        self._answer(exchange, refuse(exchange), "refused", last=self.session.refused_too_often() or last)
-
-    def _answer(self, exchange: Exchange, response: Response, end: str, *, last: bool) -> None:
-        exchange.status = response.status
-        self.conversation = None
-        self.keep = self.keep and not last
-        self.send(to_bytes(response, close=not self.keep))
-        self.lane.gate.finish(self.session, exchange, end)
-        self._discarding = self._discarding or self.requests.in_body
-        self._discarded = 0
-        if last:
-            self.close()
-        else:
-            self.advance()
+            self.here.take(judged, head)
 
     def conversed(self, *, keep: bool, whole: bool = True, goodbye: bool = True) -> None:
         """The conversation is over. What is still to come of its request is thrown away."""
@@ -257,43 +196,8 @@ class ClientSide(Wire):
         if not keep:
             self.close(whole=whole, goodbye=goodbye)
             return
-        self._discarding, self._discarded = self.requests.in_body, 0
+        self.here.discard()
         self.advance()
-
-    def _malformed(self, error: BadMessage) -> None:
-        reason = Reason.LIMIT_EXCEEDED if error.too_large else Reason.MALFORMED_REQUEST
-        if self._gathering is not None:
-            exchange = self._gathering[0]
-            self._gathering = self.session.head_since = None
-            exchange.refuse(Reason.MALFORMED_REQUEST, "the body is malformed")
-            self.answer_refusal(exchange)
-            return
-        if self.conversation is not None and self.conversation.passing is None:
-            self.conversation.refuse(Reason.MALFORMED_REQUEST, "the body is malformed")
-            return
-        if self.conversation is not None or self._discarding:
-            # The request is not what it says it is, so its upstream must not take it for whole.
-            self.left()
-            return
-        detail = "the request head cannot be parsed" if reason is Reason.MALFORMED_REQUEST else str(error)
-        self.refuse_early(reason, detail)
-
-    def refuse_early(self, reason: Reason, detail: str, *, tell: bool = True) -> None:
-        """Refuse what never became a request, and close."""
-        exchange, self.session.connecting = self.session.connecting, None
-        if exchange is None:
-            exchange = self.session.new_exchange()
-            target = self.session.target
-            if target is not None:
-                exchange.host, exchange.port = target.host, target.port
-        exchange.refuse(reason, detail)
-        self.lane.gate.note_refusal(exchange)
-        response = refuse(exchange)
-        exchange.status = response.status
-        self.lane.gate.finish(self.session, exchange, "refused")
-        if tell:
-            self.send(to_bytes(response, close=True))
-        self.close()
 
     # --- other protocols ---
 
@@ -314,37 +218,11 @@ class ClientSide(Wire):
 
     # --- endings ---
 
-    def enforce_deadline(self, now: float) -> None:
-        """Cut a client that is overdue, or of which that cannot be said. `now` is `time.monotonic()`."""
-        try:
-            self._enforce_deadline(now)
-        except Exception as error:
-            log.exception("deadlines could not be enforced", error=type(error).__name__)
-            self.failed()
-
-    def _enforce_deadline(self, now: float) -> None:
-        gate, session = self.lane.gate, self.session
-        gate.note_long(session, now)
+    @property
+    def last_active(self) -> float:
+        """When a byte last came, of the client or of who answers it (`time.monotonic`)."""
         busy = self.conversation or self.relay
-        quiet = now - max(self.active, 0.0 if busy is None else busy.active)
-        if (
-            session.open
-            and not self.reading
-            and left(self.transport.get_extra_info("socket"), stalled=quiet > limits.STALLED_TIME)
-        ):
-            self.left()
-            return
-        if (quiet > limits.QUIET_TIME and not session.open) or quiet > limits.IDLE_TIME or gate.outlived(session):
-            self.cut()
-            return
-        since = session.head_since
-        if since is None or now - since < limits.HEAD_TIME:
-            return
-        session.head_since = None
-        exchange = next(iter(session.open.values()), None) or session.new_exchange()
-        exchange.refuse(Reason.LIMIT_EXCEEDED, "the client took too long to send a request")
-        gate.finish(session, exchange, "aborted")
-        self.left()
+        return max(self.active, 0.0 if busy is None else busy.active)
 
     def left(self) -> None:
         """The client is gone."""

@@ -13,7 +13,6 @@ from proxy.exchange import Exchange
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.tls import Tls
 from proxy.fastlane.upstream import Upstream, dial
-from proxy.fastlane.wire import to_bytes
 from proxy.head import Head
 from proxy.hello import BadHello, client_name, hello_complete, judge_hello, read_hello, starts_handshake
 from proxy.policy.host import Authority
@@ -77,7 +76,7 @@ class Connecting:
         client.session.refused_too_often()  # a refused CONNECT is the last one in any case, but for a challenge
         # After that the connection stays: git and libcurl answer it there.
         client.keep = response.status == 407
-        client.send(to_bytes(response, close=False))
+        client.send(response.to_bytes(close=False))
         client.lane.gate.finish(client.session, exchange, "refused")
 
     # --- interception ---
@@ -95,7 +94,7 @@ class Connecting:
             self._client.reader = self._client.http
             self._client.http(plain)
         else:
-            self._client.refuse_early(Reason.PROTOCOL_NOT_ALLOWED, "neither TLS nor HTTP")
+            self._client.here.refuse_early(Reason.PROTOCOL_NOT_ALLOWED, "neither TLS nor HTTP")
 
     def _greet(self, data: bytes) -> None:
         client = self._client

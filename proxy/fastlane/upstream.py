@@ -39,6 +39,11 @@ class Upstream(Wire):
         self.ip: str | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def verified(self) -> bool:
+        """Whether TLS is up: its context verifies."""
+        return self.tls is not None and self.tls.established
+
     async def greeted(self) -> None:
         """Return once TLS is up. Raises `DialError`."""
         if self.tls is not None:

@@ -12,7 +12,6 @@ import structlog
 
 from proxy import limits
 from proxy.fastlane.tls import Tls
-from proxy.refusal import Response
 from proxy.turns import LONG, Portion
 
 log = structlog.get_logger("engine")
@@ -205,12 +204,3 @@ class Wire(asyncio.Protocol):
         """From here on what comes is TLS; `data` has come already. Raises `ssl.SSLError`."""
         self.tls = tls
         self._received_tls(data)
-
-
-def to_bytes(response: Response, *, close: bool) -> bytes:
-    """A whole answer of our own. `close` says that the connection ends with it."""
-    lines = [b"HTTP/1.1 %d %s" % (response.status, response.reason.encode("ascii"))]
-    lines += [name + b": " + value for name, value in response.headers if not close or name != b"connection"]
-    if close:
-        lines.append(b"connection: close")
-    return b"\r\n".join([*lines, b"", response.body])

@@ -41,6 +41,14 @@ class Response:
     headers: Headers
     body: bytes
 
+    def to_bytes(self, *, close: bool) -> bytes:
+        """The response as HTTP/1.1. `close` says that the connection ends with it."""
+        lines = [b"HTTP/1.1 %d %s" % (self.status, self.reason.encode("ascii"))]
+        lines += [name + b": " + value for name, value in self.headers if not close or name != b"connection"]
+        if close:
+            lines.append(b"connection: close")
+        return b"\r\n".join([*lines, b"", self.body])
+
 
 def refuse(exchange: Exchange, *, connect: bool = False) -> Response:
     """The response for a refused exchange, in the form that its client shows to its user.

@@ -17,10 +17,11 @@ from proxy.credentials.sources import SecretStore
 from proxy.dial import Dialer
 from proxy.engine import reload, stream
 from proxy.engine.certificates import ClientContexts, UpstreamContext
-from proxy.fastlane import conversation
+from proxy.fastlane import conversation, reach
 from proxy.fastlane.client import ClientSide
 from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
+from proxy.fastlane.delivery import Delivery
 from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate
 
@@ -49,11 +50,11 @@ LANE: dict[str, tuple[Any, str]] = {
     "lane client step": (ClientSide, "advance"),
     "lane hello": (Connecting, "_greet"),
     "lane leaf": (LeafContexts, "context"),
-    "lane upstream": (conversation, "dial"),
+    "lane upstream": (reach, "dial"),
     "lane connected": (Conversation, "_connected"),
-    "lane upstream check": (Conversation, "_check"),
+    "lane upstream check": (reach, "check"),
     "lane answer": (conversation, "let_pass"),
-    "lane answer piece": (Conversation, "_frame"),
+    "lane answer piece": (Delivery, "frame"),
     "lane client gone": (ClientSide, "gone"),
 }
 

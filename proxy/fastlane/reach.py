@@ -1,0 +1,39 @@
+"""How an allowed exchange comes by its upstream: what it may use again, what it may dial, what it may send to."""
+
+from ipaddress import ip_address
+
+from proxy.dial import DialError, Grant
+from proxy.fastlane.lane import Lane
+from proxy.fastlane.pool import Use
+from proxy.fastlane.upstream import Upstream, dial
+from proxy.outbound import Outbound
+from proxy.policy.reason import Reason
+from proxy.policy.request import Request
+from proxy.session import Session
+
+
+def use_of(session: Session, outbound: Outbound) -> Use:
+    """What a connection of this exchange may be used again for."""
+    request, exchange = outbound.request, outbound.exchange
+    owner = exchange.sandbox if session.bound is None else session.bound.number
+    return Use(owner, exchange.policy.digest, exchange.credential, request.scheme, request.host.name, request.port)
+
+
+async def dialled(lane: Lane, session: Session, request: Request) -> Upstream:
+    """Connect, with the leave that the gate gave; without one nothing is dialled. Raises `DialError`."""
+    grant = session.grants.get((request.host.name, request.port))
+    if grant is None or session.barred is not None:
+        raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
+    return await dial(lane.dialer, lane.upstream_context, grant, session.asker, tls=request.scheme == "https")
+
+
+def check(lane: Lane, outbound: Outbound, upstream: Upstream) -> None:
+    """Raise `DialError` unless this very decision may use the connection."""
+    request, exchange = outbound.request, outbound.exchange
+    grant = Grant(request.host, request.port, exchange.decision.networks, exchange.policy.denied_networks)
+    if upstream.closed or upstream.ip is None:
+        raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
+    if lane.dialer.mapped(grant) is None:
+        grant.vet(ip_address(upstream.ip.partition("%")[0]))
+    if (request.scheme == "https" or outbound.form is not None) and not upstream.verified:
+        raise DialError(Reason.UPSTREAM_UNVERIFIED, "a credential travels over verified TLS only")
