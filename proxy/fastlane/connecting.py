@@ -128,7 +128,7 @@ class Connecting:
             grant = session.grants.get((target.host.name, target.port))
             if grant is None or session.barred is not None:
                 raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-            upstream = await dial(lane.dialer, lane.upstream_context, grant, session.asker, tls=False)
+            upstream = await dial(lane.dialer, grant, session.asker)
         except DialError as error:
             exchange.refuse(error.reason, str(error))
         except asyncio.CancelledError:

@@ -81,7 +81,7 @@ class Conversation:
 
     async def _dial(self) -> None:
         try:
-            upstream = await reach.dialled(self.client.lane, self.client.session, self.outbound.request)
+            upstream = await reach.dialled(self.client.lane, self.client.session, self.outbound)
         except DialError as error:
             if not self._over:
                 self.refuse(error.reason, str(error))
@@ -247,10 +247,10 @@ class Conversation:
         upstream = self._used
         self.client.lane.gate.finish(self.client.session, self.exchange, "complete")
         upstream.user = None
-        if reuse and self.asked and not self._upstream_ended and upstream.answers.reusable and not upstream.holds:
-            self.client.lane.pool.put(reach.use_of(self.client.session, self.outbound), upstream)
-        else:
-            upstream.close()
+        whole = reuse and self.asked and not self._upstream_ended
+        client = self.client
+        use = reach.use_of(client.session, self.outbound)
+        reach.give_back(client.lane, use, upstream, new=not self._reused, whole=whole)
         self.client.conversed(keep=not self._delivered.closes)
 
     def _cut(self) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from proxy import limits
 from proxy.dial import Dialer
-from proxy.fastlane.pool import Pool
+from proxy.fastlane.pool import Pool, Tickets
 from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate
 from proxy.session import Bound, Session
@@ -35,6 +35,7 @@ class Lane:
     hand_over: Callable[[asyncio.Transport, Session, bytes], None]
     others: Callable[[], int]
     pool: Pool = field(default_factory=Pool)
+    tickets: Tickets = field(default_factory=Tickets)
     clients: "set[ClientSide]" = field(default_factory=set)
     _shares: Counter[Bound] = field(default_factory=Counter)
 

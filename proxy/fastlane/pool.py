@@ -1,6 +1,8 @@
-"""Connections to upstreams that wait to be used again: by the same sandbox, for the same end."""
+"""What one connection to an upstream leaves for the next: itself, or its TLS session. For the same sandbox and end."""
 
+import ssl
 import time
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,3 +85,25 @@ class Pool:
     @staticmethod
     def _is_fresh(kept: _Kept, now: float) -> bool:
         return not kept.upstream.closed and now - kept.since < limits.KEPT_TIME
+
+
+class Tickets:
+    """TLS sessions that upstreams gave, each to be resumed once (RFC 8446 section C.4).
+
+    One is of a connection whose certificate was verified for the host of its use; a resumed one is not verified again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Use, tuple[float, ssl.SSLSession]] = OrderedDict()
+
+    def take(self, use: Use) -> ssl.SSLSession | None:
+        since, session = self._kept.pop(use, (0.0, None))
+        return session if time.monotonic() - since < limits.TICKET_TIME else None
+
+    def put(self, use: Use, session: ssl.SSLSession | None) -> None:
+        if session is None or not session.has_ticket:
+            return
+        self._kept[use] = (time.monotonic(), session)
+        self._kept.move_to_end(use)
+        if len(self._kept) > limits.MAX_TICKETS:
+            self._kept.popitem(last=False)

@@ -8,7 +8,6 @@ from proxy.fastlane.pool import Use
 from proxy.fastlane.upstream import Upstream, dial
 from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
-from proxy.policy.request import Request
 from proxy.session import Session
 
 
@@ -19,12 +18,25 @@ def use_of(session: Session, outbound: Outbound) -> Use:
     return Use(owner, exchange.policy.digest, exchange.credential, request.scheme, request.host.name, request.port)
 
 
-async def dialled(lane: Lane, session: Session, request: Request) -> Upstream:
+async def dialled(lane: Lane, session: Session, outbound: Outbound) -> Upstream:
     """Connect, with the leave that the gate gave; without one nothing is dialled. Raises `DialError`."""
+    request = outbound.request
     grant = session.grants.get((request.host.name, request.port))
     if grant is None or session.barred is not None:
         raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-    return await dial(lane.dialer, lane.upstream_context, grant, session.asker, tls=request.scheme == "https")
+    context = lane.upstream_context if request.scheme == "https" else None
+    ticket = None if context is None else lane.tickets.take(use_of(session, outbound))
+    return await dial(lane.dialer, grant, session.asker, context, ticket)
+
+
+def give_back(lane: Lane, use: Use, upstream: Upstream, *, new: bool, whole: bool) -> None:
+    """Let later exchanges have what they can use of a connection: it, if `whole`, and if it is `new` its session."""
+    if new and upstream.tls is not None:
+        lane.tickets.put(use, upstream.tls.session)
+    if whole and upstream.answers.reusable and not upstream.holds:
+        lane.pool.put(use, upstream)
+    else:
+        upstream.close()
 
 
 def check(lane: Lane, outbound: Outbound, upstream: Upstream) -> None:

@@ -110,13 +110,21 @@ class Upstream(Wire):
             self._greeted.exception()  # nobody need wait for it
 
 
-async def dial(dialer: Dialer, context: ssl.SSLContext, grant: Grant, asker: Hashable, *, tls: bool) -> Upstream:
-    """Connect to a grant's destination for `asker`, verified if `tls`. Raises `DialError`."""
+async def dial(
+    dialer: Dialer,
+    grant: Grant,
+    asker: Hashable,
+    context: ssl.SSLContext | None = None,
+    ticket: ssl.SSLSession | None = None,
+) -> Upstream:
+    """Connect to a grant's destination for `asker`. With a context the connection is verified, and resumes a session
+    that was. Raises `DialError`.
+    """
     upstream: Upstream | None = None
     name = str(grant.host.address) if grant.host.address is not None else grant.host.name
 
     def make() -> Upstream:
-        return Upstream(Tls(context, server_side=False, name=name) if tls else None)
+        return Upstream(None if context is None else Tls(context, server_side=False, name=name, session=ticket))
 
     async def connect(ip: str, port: int) -> Upstream:
         _, made = await asyncio.get_running_loop().create_connection(make, ip, port)

@@ -18,14 +18,14 @@ allow:
 """
 
 
-def ask(proxy: Outgate, path: str, method: str = "GET", body: bytes = b"", token: str = "") -> Answer:
+def ask(proxy: Outgate, path: str, method: str = "GET", body: bytes = b"") -> Answer:
+    return ask_at(proxy, "good.example", path, method, body)
+
+
+def ask_at(proxy: Outgate, host: str, path: str = "/", method: str = "GET", body: bytes = b"") -> Answer:
     """One request on a client connection of its own."""
-    with proxy.client() as client:
-        headers = f"Proxy-Authorization: {token}\r\n" if token else ""
-        client.send(f"CONNECT good.example:443 HTTP/1.1\r\nHost: good.example:443\r\n{headers}\r\n".encode())
-        assert client.read("CONNECT").status == 200
-        client.tls("good.example", ca_file=proxy.ca_file)
-        return client.request(method, path, "good.example", None, body)
+    with proxy.tunnel(f"{host}:443") as client:
+        return client.request(method, path, host, None, body)
 
 
 def in_turn(*each: Response) -> Response:
