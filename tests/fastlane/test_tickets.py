@@ -66,3 +66,18 @@ def test_a_session_is_resumed_for_its_own_host_alone(tmp_path: Path) -> None:
         for host in ("good.example", "good.example", "other.example", "good.example", "other.example"):
             assert ask_at(proxy, host).status == 200
         assert server.resumed == [False, True, False, True, True]
+
+
+def test_a_client_resumes_its_session(tmp_path: Path) -> None:
+    with world(tmp_path) as (proxy, _):
+        context = ssl.create_default_context(cafile=str(proxy.ca_file))
+        session, resumed = None, []
+        for _ in range(3):
+            with proxy.client() as client:
+                assert client.connect("good.example:443").status == 200
+                with context.wrap_socket(client._socket, server_hostname="good.example", session=session) as tls:
+                    client._socket = tls
+                    assert client.request("GET", "/", "good.example").status == 200
+                    session = tls.session
+                    resumed.append(tls.session_reused)
+        assert resumed == [False, True, True]
