@@ -29,15 +29,16 @@ def judge_response(flow: http.HTTPFlow) -> None:
         exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream's response head is malformed")
         return
     if upgrade and not _wanted(exchange, flow.request, response):
-        exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the upstream switched protocols unasked")
+        exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream switched protocols unasked")
         return
     exchange.status = response.status_code
     _prepare(flow, exchange, response, upgrade=upgrade)
 
 
 def _wanted(exchange: Exchange, request: http.Request, response: http.Response) -> bool:
+    """Whether the switch of protocols is the WebSocket that was asked for. HTTP/1.0 knows none."""
     key = request.headers.get("sec-websocket-key", "").encode()
-    return exchange.websocket and accepts(key, response.headers.fields)
+    return exchange.websocket and response.http_version == "HTTP/1.1" and accepts(key, response.headers.fields)
 
 
 def _prepare(flow: http.HTTPFlow, exchange: Exchange, response: http.Response, *, upgrade: bool) -> None:
