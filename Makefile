@@ -13,7 +13,7 @@ JOBS ?= 2
 # The stamp holds the folder it was made in: scripts in a virtual environment do not survive a move.
 STALE := $(shell [ -x $(BIN)/python ] && [ -x $(BIN)/outgate ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || echo stale)
 
-.PHONY: help install system-deps lint types test test-all demo image-test lock clean stale
+.PHONY: help install system-deps lint types test test-all demo bench image-test lock clean stale
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,6 +50,11 @@ test-all: install system-deps lint types ## `test` and the slow tests
 demo: install ## watch the main job end to end on this machine, without a key or the internet
 	@$(BIN)/python examples/demo/run.py
 
+bench: install ## measure beside Squid, mitmdump and no proxy (QUICK=1, WORK=a,b, ENGINES=a,b, ROUNDS=5: docs/performance.md)
+	@packaging/bench-deps
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(WORK),--work $(WORK)) $(if $(ENGINES),--engines $(ENGINES)) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)) $(if $(DOCS),--docs)
+
 image-test: install ## build the container image with buildah and send requests through it (Debian, root)
 	@tests/image/run
 
@@ -60,7 +65,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.12 --python
 lock: install ## recompile requirements/*.txt from pyproject.toml (UPGRADE=1 takes newer versions)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --group build -c requirements/runtime.txt -o requirements/build.txt
-	$(LOCK) pyproject.toml --extra review --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra review --extra otel --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

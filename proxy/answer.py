@@ -39,14 +39,15 @@ class Undecodable(ValueError):
 def returned(headers: Headers, mask: Mask | None, *, upgrade: bool) -> Headers:
     """The headers that the client gets: end-to-end ones, with the secret masked. An upgrade keeps its two."""
     folded = [(folded_field(key), key, value) for key, value in headers]
-    dropped = _DROPPED | _named(value for name, _, value in folded if name == "connection")
+    named = _named([value for name, _, value in folded if name == "connection"])
+    dropped = _DROPPED if named <= _DROPPED else _DROPPED | named
     if upgrade:
         dropped -= {"connection", "upgrade"}
     if mask is not None:
         dropped |= {"accept_ranges"}  # ranges are not asked for where a secret went in
-    kept = tuple((key, value) for name, key, value in folded if name not in dropped and not _is_ours(name, value))
+    kept = tuple([(key, value) for name, key, value in folded if name not in dropped and not _is_ours(name, value)])
     mask = None if mask is None else mask.now()  # one for the whole head
-    if mask is None or not mask.spans(b"\n".join(part for field in kept for part in field)):
+    if mask is None or not mask.spans(b"\n".join([part for field in kept for part in field])):
         return kept
     return tuple((mask.apply(key), mask.apply(value)) for key, value in kept)
 
@@ -67,7 +68,8 @@ def has_line_breaks(headers: Headers) -> bool:
 
     Such an answer is no answer: a secret that is broken over two lines is not found.
     """
-    return any(byte in value for _, value in headers for byte in (b"\r", b"\n", b"\0"))
+    values = b"".join([value for _, value in headers])
+    return b"\r" in values or b"\n" in values or b"\0" in values
 
 
 def coding_of(headers: Headers) -> bytes:

@@ -39,6 +39,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("http_proxy", Value.PROXY, "curl, wget, apt, for plain HTTP"),
     Variable("NO_PROXY", Value.LOOPBACK, "most clients"),
     Variable("no_proxy", Value.LOOPBACK, "wget, apt, gRPC, and most others"),
+    # What these clients are configured with stands over the variables above, and their own variable over that.
+    Variable("PIP_PROXY", Value.PROXY, "pip, over a proxy in a pip.conf"),
+    Variable("NPM_CONFIG_HTTPS_PROXY", Value.PROXY, "npm, over a proxy in an npmrc"),
+    Variable("NPM_CONFIG_PROXY", Value.PROXY, "npm, over a proxy in an npmrc, for plain HTTP"),
+    Variable("CARGO_HTTP_PROXY", Value.PROXY, "cargo, over a proxy in its configuration"),
     Variable("NODE_USE_ENV_PROXY", "1", "Node.js 22.21, 24 and later: fetch, http, WebSocket"),
     Variable("YARN_HTTPS_PROXY", Value.PROXY, "Yarn 2 and later"),
     Variable("YARN_HTTP_PROXY", Value.PROXY, "Yarn 2 and later, for plain HTTP"),

@@ -3,7 +3,7 @@
 Any engine fills it in; `audit.event` turns it into the record. It never holds a secret value.
 """
 
-import secrets
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -15,12 +15,15 @@ from proxy.policy.request import Request
 from proxy.policy.rules import Policy
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(one + other for one in _CROCKFORD for other in _CROCKFORD)
+_SHIFTS = range(120, -10, -10)
+_DENIED = Decision()
 
 
 def new_id() -> str:
     """A ULID: 48 bits of milliseconds and 80 random bits, 26 characters that sort by time (github.com/ulid/spec)."""
-    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
+    number = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +58,7 @@ class Exchange:
     grpc: bool = False
     internal: bool = False
     repeated: int = 0
-    decision: Decision = field(default_factory=Decision)
+    decision: Decision = _DENIED
     detail: str = ""
     credential: str | None = None
     injected: bool = False

@@ -25,7 +25,7 @@ from proxy.internal.desk import Desk
 from proxy.internal.repeats import Repeats
 from proxy.metrics.counters import Counters
 from proxy.outbound import Outbound, check_credentials, upstream_head
-from proxy.policy.decide import ConnectDecision, Decision, decide, decide_connect
+from proxy.policy.decide import ConnectDecision, Decision, decide, decide_both, decide_connect
 from proxy.policy.host import INTERNAL, Authority, MalformedHost, parse_authority, parse_host
 from proxy.policy.reason import Reason
 from proxy.policy.request import Request
@@ -356,19 +356,21 @@ def _fail(session: Session, exchange: Exchange, error: BaseException) -> None:
 
 
 def _decide(exchange: Exchange, policy: Policy, head: Head, request: Request) -> None:
-    """Put the decision into the exchange. Where the request writes to a second place, that one must be allowed too."""
+    """Put the decision into the exchange. Where the request writes to a second place, it is one on both."""
     exchange.decision = decide(policy, request, today())
     if exchange.decision.reason is Reason.METHOD_NOT_ALLOWED and (named := request.methods - {request.method}):
         exchange.detail = f"its query names the method {min(named)[:32]}"
+    elif exchange.decision.reason is Reason.MALFORMED_REQUEST:
+        exchange.detail = "its query names a method in a way that servers read differently"
     try:
         destination = read_destination(head, request)
     except BadHead as error:
         exchange.refuse(error.reason, str(error))
         return
     if destination is not None and exchange.allowed:
-        there = decide(policy, destination, today())
-        if not there.allowed:
-            exchange.decision, exchange.detail = there, "the place that Destination names"
+        exchange.decision = decide_both(policy, request, destination, today())
+        if not exchange.allowed:
+            exchange.detail = "the place that Destination names"
 
 
 def _same_host(name: str, target: Authority) -> bool:

@@ -6,6 +6,7 @@ nothing is repaired.
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from proxy import limits
 from proxy.policy.host import Authority, MalformedHost, parse_authority
@@ -45,6 +46,7 @@ _DISGUISED = {
     folded_name(name): name.encode() for name in (_HOP + " content-length transfer-encoding").split() if "-" in name
 }
 _WEBSOCKET_EXTENSIONS = folded_name("sec-websocket-extensions")
+_SHORT = 64  # bytes of a header name that is worth to be remembered
 # RFC 4918 sections 9.8 and 9.9: the methods that must say with `Destination` where they write. Others (RFC 5842,
 # chunked uploads) may.
 _TO_DESTINATION = frozenset(("COPY", "MOVE"))
@@ -58,7 +60,7 @@ class BadHead(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """A request head as it came: `authority` is the one of an absolute URI or of :authority, else empty.
 
@@ -74,7 +76,14 @@ class Head:
 
     def values(self, name: bytes) -> list[bytes]:
         """Every value of a header; `name` in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+        return self._named.get(name, [])
+
+    @cached_property
+    def _named(self) -> dict[bytes, list[bytes]]:
+        named: dict[bytes, list[bytes]] = {}
+        for key, value in self.headers:
+            named.setdefault(key.lower(), []).append(value)
+        return named
 
 
 def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
@@ -140,12 +149,11 @@ def read_connect(head: Head) -> Authority:
 
 def is_websocket(head: Head) -> bool:
     """Whether the head asks for a WebSocket (RFC 6455 section 4.1)."""
-    connection = b",".join(head.values(b"connection")).lower()
     return (
         head.method == b"GET"
         and head.version == b"HTTP/1.1"
         and [value.lower() for value in head.values(b"upgrade")] == [b"websocket"]
-        and b"upgrade" in [token.strip() for token in connection.split(b",")]
+        and b"upgrade" in [token.strip() for token in b",".join(head.values(b"connection")).lower().split(b",")]
         and head.values(b"sec-websocket-version") == [b"13"]
         and len(head.values(b"sec-websocket-key")) == 1
     )
@@ -163,10 +171,10 @@ def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket:
         if key.lower() == b"connection"
         for token in value.split(b",")
     }
-    dropped = _GONE | (named - _FRAMED)
+    named -= _FRAMED
     if websocket:
-        dropped |= {_WEBSOCKET_EXTENSIONS}
-    kept = [(key, value) for key, value in headers if folded_field(key) not in dropped]
+        named.add(_WEBSOCKET_EXTENSIONS)
+    kept = [(key, value) for key, value in headers if (name := folded_field(key)) not in _GONE and name not in named]
     if websocket:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     return ((b"Host", host_field(authority, scheme)), *kept)
@@ -184,17 +192,23 @@ def _check_fields(head: Head) -> None:
     if len(head.headers) > MAX_HEADERS:
         raise BadHead(Reason.LIMIT_EXCEEDED, f"more than {MAX_HEADERS} header fields")
     for name, value in head.headers:
-        if not _TOKEN.fullmatch(name):
-            raise BadHead(Reason.MALFORMED_REQUEST, "a header name is not a token")
-        if _is_disguised(name.lower()):
-            raise BadHead(Reason.MALFORMED_REQUEST, "a header name that some servers take for another one")
+        if flaw := (_known_flaw if len(name) <= _SHORT else _flaw)(name):
+            raise BadHead(Reason.MALFORMED_REQUEST, flaw)
         if not _VALUE.fullmatch(value):
             raise BadHead(Reason.MALFORMED_REQUEST, "a header value holds a control character or a folded line")
 
 
-def _is_disguised(name: bytes) -> bool:
-    folded = folded_field(name)
-    return not folded or _DISGUISED.get(folded, name) != name
+def _flaw(name: bytes) -> str:
+    """What is wrong with a header name; empty if nothing is."""
+    if not _TOKEN.fullmatch(name):
+        return "a header name is not a token"
+    folded, name = folded_field(name), name.lower()
+    if not folded or _DISGUISED.get(folded, name) != name:
+        return "a header name that some servers take for another one"
+    return ""
+
+
+_known_flaw = lru_cache(maxsize=1024)(_flaw)
 
 
 def _check_framing(head: Head) -> None:

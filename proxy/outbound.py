@@ -50,7 +50,7 @@ def upstream_head(outbound: Outbound, masks: Callable[[], Masks]) -> tuple[Heade
         masks().note(spec, secret)
     mask = None if masks().of(host) is None else LiveMask(lambda: masks().of(host))
     if mask is not None:
-        headers = tuple(field for field in headers if folded_field(field[0]) not in _UNSEARCHABLE)
+        headers = tuple([field for field in headers if folded_field(field[0]) not in _UNSEARCHABLE])
     if spec is not None and form is not None and secret is not None:
         headers, target = inject(spec, form, secret, headers, target)
         exchange.injected = True
@@ -63,7 +63,7 @@ def check_credentials(exchange: Exchange, sandbox: Sandbox, request: Request, he
     The form in which the credential is to be sent, None where there is none to send.
     """
     specs, placeholders = sandbox.policy.credentials, sandbox.placeholders
-    headers = tuple(field for field in headers if field[0].lower() != b"proxy-authorization")
+    headers = tuple([field for field in headers if field[0].lower() != b"proxy-authorization"])
     if find_misplaced(placeholders, specs, headers, request.target, request.host) is not None:
         exchange.refuse(Reason.CREDENTIAL_WRONG_HOST)
         return None

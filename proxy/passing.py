@@ -57,8 +57,8 @@ def let_pass(exchange: Exchange, answer: Answer, asked: Head, mask: Mask | None)
     if is_in_doubt(answer) or not (upgrade or 200 <= answer.status <= 599):
         exchange.refuse(Reason.UPSTREAM_UNREACHABLE, _MALFORMED)
         return None
-    if upgrade and not (exchange.websocket and accepts(_key(asked), answer.headers)):
-        exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the upstream switched protocols unasked")
+    if upgrade and not _wanted(exchange, asked, answer):
+        exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream switched protocols unasked")
         return None
     exchange.status = answer.status
     headers = returned(answer.headers, mask, upgrade=upgrade)
@@ -89,8 +89,10 @@ def has_body(method: bytes, status: int) -> bool:
     return method != b"HEAD" and status not in (101, 204, 304)
 
 
-def _key(asked: Head) -> bytes:
-    return next(iter(asked.values(b"sec-websocket-key")), b"")
+def _wanted(exchange: Exchange, asked: Head, answer: Answer) -> bool:
+    """Whether the switch of protocols is the WebSocket that was asked for. HTTP/1.0 knows none."""
+    key = next(iter(asked.values(b"sec-websocket-key")), b"")
+    return exchange.websocket and answer.version == b"HTTP/1.1" and accepts(key, answer.headers)
 
 
 def _count(exchange: Exchange, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: `64MiB`, `24h`."""
+"""Sizes and times as people write them: `64MiB`, `24h`; numbers of things as people read them."""
 
 import re
 
@@ -22,3 +22,8 @@ def seconds(text: str) -> int:
     if found is None:
         raise ValueError("not a time")
     return int(found[1]) * _SECONDS[found[2]]
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """`1 event`, `2 events`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

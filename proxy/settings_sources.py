@@ -9,14 +9,14 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-from proxy import quantity
+from proxy import quantity, terminal
 from proxy.endpoint import ConnectTo, Listen
 from proxy.errors import ConfigError, OutgateError, Problem
 from proxy.settings import PREFIX, Settings, default_state
 from proxy.settings_file import Setting, read_file
 
 SETTINGS_FILE = "outgate.yaml"
-_NAMED_ONLY = ("connect_to", "upstream_ca")
+_NAMED_ONLY = ("connect_to", "upstream_ca", "allow_anonymous")
 LISTS = frozenset({"policy", "upstream_ca", "connect_to"})
 _FORMS = {
     "policy": "a path, or a list of paths",
@@ -123,6 +123,7 @@ def _from_file(environ: Mapping[str, str], folder: Path | None, config: Path | N
     settings = read_file(path, _NAMES)
     if named is None:
         _check_unnamed(settings)
+        terminal.note(f"note: settings of the working folder, from {path.absolute()}: {', '.join(settings) or 'none'}")
     for name in ("policy", "state", "ready_file", "upstream_ca"):
         if name in settings:
             settings[name] = settings[name].anchored(path.absolute().parent)
@@ -130,7 +131,7 @@ def _from_file(environ: Mapping[str, str], folder: Path | None, config: Path | N
 
 
 def _check_unnamed(settings: Mapping[str, Setting]) -> None:
-    """Refuse what leads requests and their secrets elsewhere: who writes in a folder could have put the file there."""
+    """Refuse what leads requests elsewhere or lets others in: who writes in a folder could have put the file there."""
     hint = f"name the file, if it is yours: --config {SETTINGS_FILE}"
     message = "a file that is read because it is in the working folder cannot set this"
     wrong = [Problem(message, hint, settings[name].where, name) for name in _NAMED_ONLY if name in settings]

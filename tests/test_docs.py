@@ -99,6 +99,8 @@ def ends_in(file: Path) -> set[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in ("finish", "_finish", "_close"):
                 found |= constants(node.args[-1]) if node.args else set()
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "line_of":
+            found |= {text for given in node.keywords if given.arg == "end" for text in constants(given.value)}
         elif isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Attribute) and target.attr == "end" for target in node.targets
         ):

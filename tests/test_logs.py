@@ -92,9 +92,9 @@ def test_a_stream_that_cannot_be_written_stops_nothing(monkeypatch: pytest.Monke
 
 # What a message may carry: counts, names that the operator gave, errors of the system. A new one is a decision.
 KEYS = {
-    "boundary", "clients", "error", "exchanges", "file", "hook", "host", "id", "log", "policies", "policy", "port",
-    "problems", "public_key", "reason", "sandbox", "status", "times", "trigger", "unfinished", "waiting", "worker",
-    "workers",
+    "boundary", "clients", "error", "events", "exchanges", "file", "hook", "host", "id", "left_out", "log", "policies",
+    "policy", "port", "problems", "public_key", "reason", "sandbox", "status", "times", "trigger", "unfinished",
+    "waiting", "worker", "workers",
 }  # fmt: skip
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 NEVER = {"url", "path", "query", "target", "headers", "header", "body", "head", "request", "secret", "token", "value"}

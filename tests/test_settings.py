@@ -110,7 +110,9 @@ metrics: 127.0.0.1:9464
     assert load(tmp_path, file=file, config=tmp_path / "outgate.yaml") == expected
 
 
-@pytest.mark.parametrize("key", ["connect_to: a.example:443:127.0.0.1:8443\n", "upstream_ca: [ca.pem]\n"])
+@pytest.mark.parametrize(
+    "key", ["connect_to: a.example:443:127.0.0.1:8443\n", "upstream_ca: [ca.pem]\n", "allow_anonymous: true\n"]
+)
 def test_a_file_that_nobody_named_leads_no_request_elsewhere(tmp_path: Path, key: str) -> None:
     """A sandbox that could write in the working folder could have put it there."""
     (problem,) = problems(tmp_path, file=key)
@@ -118,6 +120,17 @@ def test_a_file_that_nobody_named_leads_no_request_elsewhere(tmp_path: Path, key
     assert "cannot set this" in problem.message
     assert "--config" in problem.hint
     assert load(tmp_path, file=key, config=tmp_path / "outgate.yaml") != load(tmp_path, file="")
+
+
+def test_a_file_that_nobody_named_is_told_of_with_what_it_sets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(tmp_path, file="listen: 127.0.0.1:1\nstate: s\n")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"note: settings of the working folder, from {tmp_path}/outgate.yaml: listen, state\n")
+    load(tmp_path, config=tmp_path / "outgate.yaml")
+    load(tmp_path, environ={"OUTGATE_CONFIG": str(tmp_path / "outgate.yaml")})
+    assert capsys.readouterr().err == ""
 
 
 def test_paths_in_the_file_start_at_its_folder_and_others_at_the_working_folder(tmp_path: Path) -> None:
@@ -205,7 +218,8 @@ def test_a_wrong_variable_is_an_error_with_its_name(tmp_path: Path, variable: st
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("TRUE", True), ("0", False), ("false", False)])
 def test_a_switch_in_the_environment(tmp_path: Path, text: str, value: bool) -> None:
     environ = {"OUTGATE_ALLOW_ANONYMOUS": text}
-    assert load(tmp_path, environ=environ, file="allow_anonymous: true").allow_anonymous is value
+    config = tmp_path / "outgate.yaml"
+    assert load(tmp_path, environ=environ, file="allow_anonymous: true", config=config).allow_anonymous is value
 
 
 def test_settings_are_frozen_and_there_are_no_others() -> None:

@@ -19,17 +19,17 @@ from typing import Protocol
 import structlog
 
 from proxy.audit.chained import ChainedLog
-from proxy.audit.event import Event, crashed, event_of
+from proxy.audit.event import Event, crashed, last_line, line_of, to_json
 from proxy.audit.files import Options
 from proxy.audit.journal import Journal
 from proxy.audit.segments import live
 from proxy.audit.stdout import StandardOutput
 from proxy.errors import ConfigError
 from proxy.exchange import Exchange
+from proxy.quantity import counted
 
 _MAX_UNWRITTEN = 10_000  # beside those of exchanges in the journal, which are as many as were in flight
 _RETRY = 0.1  # seconds between two tries to write what waits, at the end
-_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 log = structlog.get_logger("audit")
 
@@ -89,20 +89,21 @@ class AuditSink:
         """Note that an allowed exchange starts. Raises `AuditUnavailable` if that cannot be written."""
         self._write_unwritten()
         try:
-            self._journal.begin(exchange.id, encode({**event_of(exchange), "end": "open"}))
+            self._journal.begin(exchange.id, line_of(exchange, end="open"))
         except OSError as error:
             raise AuditUnavailable(os.strerror(error.errno or 0)) from error
 
     def open_event(self, exchange: Exchange) -> None:
         """Record that a long exchange is under way, under the id that its last event will carry."""
-        self._append("", encode({**event_of(exchange), "end": "open"}))
+        self._append("", line_of(exchange, end="open"))
 
     def finish(self, exchange: Exchange) -> None:
         """Write the event of an exchange, once. A disk that refuses it keeps it in memory and stops forwarding."""
         if exchange.recorded:
             return
         exchange.recorded = True
-        self._append(exchange.id, encode(event_of(exchange)))
+        begun = self._journal.in_flight.get(exchange.id)
+        self._append(exchange.id, line_of(exchange) if begun is None else last_line(begun, exchange))
 
     def close(self, patience: float = 0.0) -> int:
         """Write what waits, for at most `patience` seconds, and let go of the files; how many lines were not written.
@@ -162,7 +163,7 @@ def recover(folder: Path, number: int, options: Options | None = None) -> int:
     except ConfigError as error:
         raise AuditUnavailable(str(error)) from error
     if unwritten:
-        raise AuditUnavailable(f"{unwritten} events could not be written")
+        raise AuditUnavailable(f"{counted(unwritten, 'event')} could not be written")
     return count
 
 
@@ -172,4 +173,4 @@ def _journal(folder: Path, number: int) -> Path:
 
 def encode(event: Event) -> bytes:
     """One line: compact ASCII JSON and a newline."""
-    return _to_json(event).encode() + b"\n"
+    return to_json(event).encode() + b"\n"

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -56,6 +57,7 @@ for command in (init, run, doctor, serve, env, check, explain, test, diff, repla
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit. Never shows a traceback unless OUTGATE_DEBUG=1 asks for it."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal's encoding does not
             stream.reconfigure(errors="backslashreplace")
@@ -78,9 +80,32 @@ def _run(arguments: Sequence[str] | None) -> int:
         terminal.note("interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last line: a user sees one line, never a traceback
+        if isinstance(error, OSError) and (why := _nowhere()):
+            terminal.report_problem(
+                Problem(f"cannot look at the working folder: {why}", "change into another one first")
+            )
+            return MISUSE
         terminal.report_crash(error, debug=os.environ.get("OUTGATE_DEBUG") == "1")
         return CRASH
     return code if isinstance(code, int) else 0
+
+
+def _nowhere() -> str:
+    """Why there is no working folder; empty if there is one."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        return os.strerror(error.errno or 0).lower()
+    return ""
+
+
+def _have_streams() -> None:
+    """Put an empty file in the place of standard streams that are closed, as nothing else must get their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it is flushed at the exit
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _problem(error: click.ClickException) -> Problem:

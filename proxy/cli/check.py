@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy import terminal
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,15 +80,10 @@ def _say(lines: "Iterable[str]") -> None:
 
 def _summary(notices: "list[Notice]", policies: int, accepted: int) -> str:
     errors = sum(notice.severity == "error" for notice in notices)
-    counts = [_count(errors, "error"), _count(len(notices) - errors, "warning")]
+    counts = [counted(errors, "error"), counted(len(notices) - errors, "warning")]
     return ", ".join(
-        [*counts, *([f"{accepted} accepted"] if accepted else []), f"{_count(policies, 'policy')} checked"]
+        [*counts, *([f"{accepted} accepted"] if accepted else []), f"{counted(policies, 'policy', 'policies')} checked"]
     )
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "policies" if noun == "policy" else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def _version() -> str:

@@ -69,18 +69,8 @@ def _machine() -> "Machine":
     environ = dict(os.environ)
     home = Path(environ.get("HOME", ""))
     return Machine(
-        _folder(), home if home.is_absolute() else None, environ, ask=lambda words: ask_client(words, environ)
+        Path.cwd(), home if home.is_absolute() else None, environ, ask=lambda words: ask_client(words, environ)
     )
-
-
-def _folder() -> Path:
-    from proxy.errors import ConfigError
-    from proxy.state import why
-
-    try:
-        return Path.cwd()
-    except OSError as error:
-        raise ConfigError(f"cannot look at the working folder: {why(error)}", "change into the project first") from None
 
 
 def _make(findings: "Findings", name: str, trust_project: bool) -> "Starter":
@@ -116,10 +106,10 @@ def _write_new(file: Path, text: str) -> None:
 
 def _tell(context: click.Context, findings: "Findings", made: "Starter", file: Path) -> None:
     """Say what was written, what is off and why, and what to do next."""
-    from proxy.cli.logs import number
+    from proxy.quantity import counted
 
     on, off = [each for each in made.entries if not each.off], [each for each in made.entries if each.off]
-    terminal.say(f"wrote {file}: {number(len(on), 'rule')}" + (f", {len(off)} more as comments" if off else ""))
+    terminal.say(f"wrote {file}: {counted(len(on), 'rule')}" + (f", {len(off)} more as comments" if off else ""))
     for each in on:
         terminal.say(f"  {each.rule.id}: {each.rule.why}")
     for each in off:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import terminal
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from proxy.policy.rules import Policy
@@ -36,7 +37,9 @@ def open_log(names: Sequence[str]) -> "Log":
     from proxy.review.log import Log
 
     return Log(
-        names, sys.stdin.buffer if "-" in names else None, lambda lines: terminal.progress(f"{lines} lines read")
+        names,
+        sys.stdin.buffer if "-" in names else None,
+        lambda lines: terminal.progress(f"{counted(lines, 'line')} read"),
     )
 
 
@@ -94,7 +97,7 @@ def unread(log: "Log") -> list[str]:
     """The same in lines: how many lines were skipped, which were the first, and what may be counted twice."""
     lines = []
     if log.skipped:
-        lines.append(f"warning: skipped {number(log.skipped, 'damaged or foreign line')}")
+        lines.append(f"warning: skipped {counted(log.skipped, 'damaged or foreign line')}")
         lines += [f"  {name}" for name in log.named]
         if log.skipped > len(log.named):
             lines.append(f"  and {log.skipped - len(log.named)} more")
@@ -114,11 +117,6 @@ def facts_of(log: "Log") -> dict[str, Any]:
         "skipped_first": log.named,
         "counted_twice_possible": log.unsure,
     }
-
-
-def number(count: int, thing: str) -> str:
-    """`1 event`, `2 events`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def utc_today() -> date:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import markdown, terminal
-from proxy.cli.logs import choose_events, facts_of, load_named, log_options, number, open_log, tell_skipped, utc_today
+from proxy.cli.logs import choose_events, facts_of, load_named, log_options, open_log, tell_skipped, utc_today
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from proxy.policy.rules import Policy
@@ -91,7 +92,7 @@ def _summary(result: "Replay", log: "Log", candidates: "tuple[Policy, ...]") -> 
         (log.joined, "first notes of long exchanges, counted with their ends"),
         (log.skipped, "lines skipped, damaged or foreign"),
     ]
-    lines = [f"{number(result.judged, 'event')} decided again under {names}"]
+    lines = [f"{counted(result.judged, 'event')} decided again under {names}"]
     lines += [f"{result.totals[outcome]} {title}" for outcome, title in _counted()]
     lines += [f"{count} {text}" for count, text in left if count]
     observing = [policy.name for policy in candidates if policy.observe]

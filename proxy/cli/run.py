@@ -158,7 +158,7 @@ def _run(
         plan = planned()
         served = serve(plan.name)
         layout = launch.lay(plan, served, os.environ) if sandboxed else None
-        launch.describe(plan, served, layout)
+        launch.describe(plan, served, layout, os.environ)
         if layout is None:
             status = launch.run_unconfined(plan, served, os.environ)
         else:

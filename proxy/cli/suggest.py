@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import terminal
-from proxy.cli.logs import choose_events, facts_of, load_named, log_options, number, open_log, tell_skipped, utc_today
+from proxy.cli.logs import choose_events, facts_of, load_named, log_options, open_log, tell_skipped, utc_today
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,17 +96,17 @@ def _current(policy: tuple[str, ...], merge: Path | None, output: Path | None, n
 def _notes(made: "Suggestion", gathered: "Gathered", log: "Log") -> list[str]:
     """What stands at the head of the output: what the rules are made of, and what is not in them."""
     seen = sum(tally.count for tally in gathered.asks.values())
-    notes = [f"Proposed by `outgate suggest` from {number(seen, 'event')}. Read it before you use it."]
+    notes = [f"Proposed by `outgate suggest` from {counted(seen, 'event')}. Read it before you use it."]
     if not seen:
         notes.append("Nothing to propose. Under a policy with `mode: observe` everything passes that it does not deny.")
     if gathered.covered:
-        notes.append(f"Left out, because the current policy allows it: {number(gathered.covered, 'event')}.")
+        notes.append(f"Left out, because the current policy allows it: {counted(gathered.covered, 'event')}.")
     if gathered.filtered:
-        notes.append(f"Left out by --since or --sandbox: {number(gathered.filtered, 'event')}.")
+        notes.append(f"Left out by --since or --sandbox: {counted(gathered.filtered, 'event')}.")
     for why, tally in sorted(gathered.left_out.items(), key=lambda item: -item[1].count):
-        notes.append(f"Left out: {why}: {number(tally.count, 'event')}, for example {tally.example}.")
+        notes.append(f"Left out: {why}: {counted(tally.count, 'event')}, for example {tally.example}.")
     if log.skipped:
-        notes.append(f"Skipped, damaged or foreign: {number(log.skipped, 'line')} of the log.")
+        notes.append(f"Skipped, damaged or foreign: {counted(log.skipped, 'line')} of the log.")
     if made.new:
         names = ", ".join(spec.name for spec in made.new)
         notes.append(
@@ -190,7 +191,7 @@ def _write_new(file: Path, text: str) -> None:
 
 def _tell(file: Path | None, made: "Suggestion", notes: list[str]) -> None:
     """Say what was written where, and what to look at again."""
-    terminal.say(f"{number(len(made.rules), 'rule')} added to {file}" if made.rules else f"nothing added to {file}")
+    terminal.say(f"{counted(len(made.rules), 'rule')} added to {file}" if made.rules else f"nothing added to {file}")
     for rule in made.rules:
         terminal.say(f"  {rule.id}: {rule.tally}")
         for mark in rule.look_again:

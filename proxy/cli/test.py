@@ -11,6 +11,7 @@ import click
 
 from proxy import terminal
 from proxy.errors import ConfigError, Problem
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from proxy.policy.rules import Policy
@@ -39,7 +40,7 @@ class Report:
 
     @property
     def coverage(self) -> str:
-        return f"{self.rules - len(self.uncovered)} of {self.rules} rules are touched by an expectation"
+        return f"{self.rules - len(self.uncovered)} of {counted(self.rules, 'rule')} touched by an expectation"
 
 
 @click.command()

@@ -13,12 +13,15 @@ from proxy.policy.host import INTERNAL, HostPattern, MalformedHost, parse_host
 # In the private section of the public suffix list, and yet one publisher's documentation: nobody receives there what
 # a visitor sends. The policy contract names this wildcard as its example.
 _SHARED_BUT_ALLOWED = frozenset({"readthedocs.io"})
+_PLAIN = re.compile(r"[a-z][a-z0-9.-]*\.[a-z]+", re.ASCII)
 _PREFIX = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
 @lru_cache(maxsize=1024)  # thousands of rules name one host
 def read_host(text: str) -> HostPattern:
     """Read `api.example.com` or `*.example.com`. Raises `Wrong` for every other spelling."""
+    if _is_plain(text):
+        return HostPattern(text)
     _refuse_url_parts(text)
     bare = text.removeprefix("*.")
     _refuse_literal(bare)
@@ -76,6 +79,16 @@ def quoted(pattern: str) -> str:
 def _listed(host: str) -> str:
     cut = host.lower()[:80]
     return f'hosts: ["{cut}"]' if cut.startswith("*") else f"hosts: [{cut}]"
+
+
+def _is_plain(text: str) -> bool:
+    """A quick look for the usual case; what says no may be right as well."""
+    if not _PLAIN.fullmatch(text) or text.endswith(INTERNAL):
+        return False
+    try:
+        return parse_host(text).name == text
+    except MalformedHost:
+        return False
 
 
 def _refuse_url_parts(text: str) -> None:

@@ -95,6 +95,11 @@ _OfCredential = Annotated[str, _code_of(CREDENTIAL_WARNINGS), _string(enum=list(
 _ACCEPT = "warnings of `outgate check` that are meant"
 
 
+def _list(description: str, example: list[Any]) -> Any:
+    """A list that may be left out, but not empty. Its default is made: another one would be copied for each entry."""
+    return Field(default_factory=list, min_length=1, description=description, examples=[example])
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -102,20 +107,14 @@ class _Part(BaseModel):
 class _Rule(_Part):
     id: _Id = Field(description="the name of the rule, unique in the merged policy", examples=["docs"])
     why: _Why = Field(description="what the rule is for, for its reviewer", examples=["reading documentation"])
-    hosts: list[_Host] = Field(
-        [], min_length=1, description="exact names or `*.` in front of a name", examples=[["docs.example.com"]]
-    )
-    addresses: list[_Network] = Field(
-        [], min_length=1, description="IP addresses and networks", examples=[["10.1.2.0/24"]]
-    )
+    hosts: list[_Host] = _list("exact names or `*.` in front of a name", ["docs.example.com"])
+    addresses: list[_Network] = _list("IP addresses and networks", ["10.1.2.0/24"])
     access: Literal["read", "any"] | None = Field(
         None, description="`read` is GET, HEAD and OPTIONS, `any` every method", examples=["read"]
     )
-    methods: list[_Method] = Field([], min_length=1, description="upper-case methods", examples=[["GET", "POST"]])
-    schemes: list[Literal["http", "https"]] = Field(
-        [], min_length=1, description="http, https or both", examples=[["https"]]
-    )
-    ports: list[_Port] = Field([], min_length=1, description="ports instead of the usual ones", examples=[[8443]])
+    methods: list[_Method] = _list("upper-case methods", ["GET", "POST"])
+    schemes: list[Literal["http", "https"]] = _list("http, https or both", ["https"])
+    ports: list[_Port] = _list("ports instead of the usual ones", [8443])
 
 
 class AllowRule(_Rule):
@@ -126,9 +125,7 @@ class AllowRule(_Rule):
     encoded_slash: Literal["keep"] | None = Field(
         None, description="`%2F` is an ordinary character inside a segment", examples=["keep"]
     )
-    paths: list[_Path] = Field(
-        [], min_length=1, description="`*` is one segment, a final `**` the rest", examples=[["/v1/messages/*"]]
-    )
+    paths: list[_Path] = _list("`*` is one segment, a final `**` the rest", ["/v1/messages/*"])
     query: dict[_QueryKey, str] = Field(
         {}, min_length=1, description="keys that must occur exactly once with this value", examples=[{"state": "open"}]
     )
@@ -136,7 +133,7 @@ class AllowRule(_Rule):
     inspect: bool = Field(True, description="false opens a tunnel: only host and port are checked", examples=[False])
     expires: _Day | None = Field(None, description="the last day on which the rule allows", examples=["2027-01-31"])
     credential: _Id | None = Field(None, description="the name of a credential to inject", examples=["github"])
-    accept: list[_OfRule] = Field([], min_length=1, description=_ACCEPT, examples=[["rule_expiring"]])
+    accept: list[_OfRule] = _list(_ACCEPT, ["rule_expiring"])
 
 
 class DenyRule(_Rule):
@@ -144,9 +141,7 @@ class DenyRule(_Rule):
 
     model_config = AllowRule.model_config
 
-    paths: list[_DeniedPath] = Field(
-        [], min_length=1, description="`*` is one segment, a final `**` the rest", examples=[["/admin/**"]]
-    )
+    paths: list[_DeniedPath] = _list("`*` is one segment, a final `**` the rest", ["/admin/**"])
     query: dict[_QueryKey, str] = Field(
         {},
         min_length=1,
@@ -192,7 +187,7 @@ class CredentialEntry(_Part):
     client_credentials: Literal["refuse", "replace"] = Field(
         "refuse", description="what happens to a key that the client sends itself", examples=["refuse"]
     )
-    accept: list[_OfCredential] = Field([], min_length=1, description=_ACCEPT, examples=[["credential_unused_host"]])
+    accept: list[_OfCredential] = _list(_ACCEPT, ["credential_unused_host"])
 
 
 class PolicyFile(_Part):
@@ -200,13 +195,11 @@ class PolicyFile(_Part):
 
     version: _Version = Field(description="the version of the policy language", examples=[1])
     name: _Id = Field(description="the name of the policy", examples=["web-app-agent"])
-    extends: list[_Id] = Field(
-        [], min_length=1, description="other policies in the same folder, by file name", examples=[["baseline"]]
-    )
+    extends: list[_Id] = _list("other policies in the same folder, by file name", ["baseline"])
     mode: Literal["enforce", "observe"] = Field(
         "enforce", description="`observe` logs what would be denied and lets it pass", examples=["enforce"]
     )
-    accept: list[_OfFile] = Field([], min_length=1, description=_ACCEPT, examples=[["observe_mode"]])
+    accept: list[_OfFile] = _list(_ACCEPT, ["observe_mode"])
     allow: list[AllowRule] = Field([], description="what may pass")
     deny: list[DenyRule] = Field([], description="what never passes, whatever another rule allows")
     credentials: dict[_Id, CredentialEntry] = Field({}, description="the secrets that rules may inject")

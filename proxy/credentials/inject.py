@@ -65,16 +65,12 @@ def find_misplaced(
     """
     if not placeholders:
         return None
-    texts = list(_marked_texts(headers, target))
-    if not texts:
-        return None
-    for name, fake in placeholders.items():
-        spec = specs.get(name)
-        if spec is not None and spec.bound_to(host):
-            continue
-        wanted = fake.encode()
-        if any(wanted in text for text in texts):
-            return name
+    text = b"\n".join(_marked_texts(headers, target))  # no fake holds a line break, so none stands in two of them
+    for name, fake in placeholders.items() if text else ():
+        if fake.encode() in text:
+            spec = specs.get(name)
+            if spec is None or not spec.bound_to(host):
+                return name
     return None
 
 
@@ -125,15 +121,14 @@ def _standing(form: Inject) -> tuple[str, bytes]:
 
 def _marked_texts(headers: Headers, target: str) -> Iterator[bytes]:
     """The parts of the head that hold the word that every placeholder holds, decoded where they are encoded."""
-    values = (target.encode(errors="replace"), *(value for _, value in headers))
-    # Most heads hold none of the three, and one look at all values tells.
-    whole = b"\n".join(values).lower()
-    if _MARK not in whole and b"%" not in whole and b"basic" not in whole:
-        return
-    for value in values:
-        if _MARK in value:
-            yield value
-        if b"%" in value and _MARK in (decoded := unquote_to_bytes(value)):
-            yield decoded
-        if value[:6].lower() in (b"basic ", b"basic\t") and _MARK in (decoded := loose_base64(value[6:])):
-            yield decoded
+    values = [target.encode(errors="replace"), *[value for _, value in headers]]
+    # Most heads hold none of the three, and one look at all values tells. No value holds a line break.
+    whole = b"\n".join(values)
+    if _MARK in whole:
+        yield whole
+    if b"%" in whole and _MARK in (decoded := unquote_to_bytes(whole)):
+        yield decoded
+    if b"basic" in whole.lower():
+        for value in values:
+            if value[:6].lower() in (b"basic ", b"basic\t") and _MARK in (decoded := loose_base64(value[6:])):
+                yield decoded

@@ -46,11 +46,13 @@ class Masks:
 
         The same one as long as the secrets are the same. One whose source went away is masked as it was read last.
         """
-        now = self._clock()
-        found = [self._readings.last(source) for source in self._sources(host)]
+        found = [secret for source in self._sources(host) if (secret := self._readings.last(source)) is not None]
         # After the readings: these may add to the earlier ones.
-        before = [each.secret for each in self._earlier if each.until > now and each.spec.bound_to(host)]
-        return self._mask(tuple(filter(None, (*found, *before[-limits.MAX_EARLIER_SECRETS :]))))
+        if self._earlier:
+            now = self._clock()
+            before = [each.secret for each in self._earlier if each.until > now and each.spec.bound_to(host)]
+            found += before[-limits.MAX_EARLIER_SECRETS :]
+        return self._mask(tuple(found))
 
     def note(self, spec: CredentialSpec, secret: Secret) -> None:
         """Note a secret that is about to be sent, though it may be of a policy that is no longer in force."""

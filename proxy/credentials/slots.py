@@ -31,17 +31,21 @@ _HEADERS = folded_names(
     " x-api-token access-token auth-token cf-access-client-secret x-auth-user-service-key"
 )
 # The first is RFC 6750 section 2.3; the last lines are signatures of AWS, CloudFront and Google in a query, and keys
-# of HubSpot and others.
+# of HubSpot, SharePoint and others.
 _QUERIES = folded_names(
     "access_token accesstoken auth_token oauth_token private_token job_token deploy_token id_token token jwt"
     " api_key apikey access_key subscription_key client_secret authorization bearer_token"
     " x_amz_signature x_amz_credential x_amz_security_token awsaccesskeyid x_goog_signature x_goog_credential"
-    " googleaccessid key_pair_id api_token hapikey"
+    " googleaccessid key_pair_id api_token hapikey tempauth"
 )
+# Azure, "Create a service SAS": a signature beside what it allows; elsewhere the word is too common to be a slot.
+_SIGNATURE = folded_names("sig")
+_SIGNED = folded_names("sv se sp si")
 # Google APIs take these beside a header (cloud.google.com, "System parameters"; the third holds any header); elsewhere
-# the first word is too common to be a slot.
+# the first word is too common to be a slot. The last is a session of an upload, which needs no other key
+# (cloud.google.com, "Resumable uploads").
 _GOOGLE = "googleapis.com"
-_GOOGLE_QUERIES = folded_names("key $key $httpHeaders $access_token")
+_GOOGLE_QUERIES = folded_names("key $key $httpHeaders $access_token upload_id")
 # Cleared without a word: a cookie is often the infrastructure's own, and the second is this proxy's business.
 _DROPPED = folded_names("cookie cookie2 proxy-authorization")
 _SUBPROTOCOLS = folded_name("sec-websocket-protocol")
@@ -50,6 +54,7 @@ _SUBPROTOCOLS = folded_name("sec-websocket-protocol")
 _SUBPROTOCOL_KEY = b"openai-insecure-api-key."
 _SUBPROTOCOL_CODED = b"base64url.bearer.authorization.k8s.io."
 _SEPARATOR = re.compile(r"([&;])")
+_SHORT = 64  # characters of a query key that is worth to be remembered
 
 
 class Content(Enum):
@@ -103,8 +108,10 @@ def read_slots(slots: Slots, headers: Headers, target: str, fakes: frozenset[byt
         elif _is_slot(name, slots.headers) and name not in _DROPPED:
             scheme, content = _read_value(value.strip(b" \t"), fakes, _own_format(slots, name))
             yield Found(_shown(name), name, scheme, content)
-    for part in _SEPARATOR.split(target.partition("?")[2])[::2]:
-        if part and _is_slot(key := _key_of(part), slots.queries):
+    parts = _SEPARATOR.split(target.partition("?")[2])[::2]
+    queries = _query_slots(slots.queries, parts)
+    for part in parts:
+        if part and _is_slot(key := _key_of(part), queries):
             value_text = part.partition("=")[2]
             decoded = unquote(value_text.replace("+", " "), errors="replace").strip()
             yield Found(
@@ -129,6 +136,12 @@ def clear_slots(slots: Slots, headers: Headers, target: str) -> tuple[list[tuple
     return kept, _clear_query(slots.queries, target)
 
 
+def _query_slots(queries: frozenset[str], parts: list[str]) -> frozenset[str]:
+    """The query keys that are slots where these pairs stand side by side."""
+    keys = {_key_of(part) for part in parts} if len(parts) > 1 else frozenset()
+    return queries if _SIGNATURE.isdisjoint(keys) or _SIGNED.isdisjoint(keys) else queries | _SIGNATURE
+
+
 def _is_slot(name: str, slots: frozenset[str]) -> bool:
     # A name that could be any could be one of them.
     return name in slots or not name
@@ -141,6 +154,7 @@ def _shown(name: str) -> str:
 def _clear_query(queries: frozenset[str], target: str) -> str:
     path, _, query = target.partition("?")
     pieces = ["", *_SEPARATOR.split(query)]
+    queries = _query_slots(queries, pieces[1::2])
     pairs = list(zip(pieces[::2], pieces[1::2], strict=True))
     kept = [(separator, part) for separator, part in pairs if not part or not _is_slot(_key_of(part), queries)]
     if len(kept) == len(pairs):
@@ -220,4 +234,11 @@ def _key_of(part: str) -> str:
 
 
 def _query_key(raw: str) -> str:
+    return (_known_key if len(raw) <= _SHORT else _read_key)(raw)
+
+
+def _read_key(raw: str) -> str:
     return folded_name(unquote(raw.replace("+", " "), errors="replace"))
+
+
+_known_key = lru_cache(maxsize=1024)(_read_key)

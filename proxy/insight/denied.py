@@ -9,8 +9,10 @@ from typing import Any
 from proxy.errors import OutgateError
 from proxy.insight.logs import Logs
 from proxy.insight.overview import Wanted
-from proxy.insight.table import Answer, Column, Table, counted
+from proxy.insight.scan import NOT_OURS, Scan, Since
+from proxy.insight.table import Answer, Column, Table
 from proxy.policy.reason import WORDING, Reason
+from proxy.quantity import counted
 from proxy.review.change import WHY
 from proxy.review.gather import gather
 from proxy.review.replay import Filter
@@ -53,9 +55,9 @@ COLUMNS = (
 def denied(logs: Logs, wanted: Wanted, today: date, most: int = MOST) -> Answer:
     """Refusals by policy, host, port and reason, the most frequent first."""
     keys = {key: key for key in (*_GROUP, "sandbox", "scheme", "method", "path")}
-    keep = f"verdict = 'deny' AND {wanted.inside} AND {wanted.keep}"
+    keep, chosen = f"verdict = 'deny' AND {NOT_OURS}", f"inside AND {wanted.chosen}"
     sums = {"first": "min(time)", "last": "max(time)", "example": "min(id)"}
-    scan = logs.scan(keys, {"main": list(keys)}, sums, keep)
+    scan = logs.scan(Scan(keys, {"main": list(keys)}, sums, keep, Since(time=wanted.since), chosen))
     ((count, groups),) = logs.ask(
         f"SELECT coalesce(sum(events), 0)::BIGINT, count(DISTINCT ({', '.join(_GROUP)})) FROM {scan}"
     )

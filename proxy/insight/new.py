@@ -7,12 +7,14 @@ and ended after it could not be seen then.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from proxy.insight.logs import Logs
-from proxy.insight.overview import Wanted, stamp
-from proxy.insight.table import Answer, Column, Table, counted, moment
+from proxy.insight.overview import Wanted
+from proxy.insight.scan import NOT_OURS, Scan, Since
+from proxy.insight.table import Answer, Column, Table, moment
+from proxy.quantity import counted
 from proxy.review.shapes import shape_of
 
 MOST = 50  # rows of a table
@@ -48,15 +50,16 @@ def place_sql() -> str:
 
 def new(logs: Logs, wanted: Wanted, since: datetime | None, most: int = MOST) -> Answer:
     """What is on record since then and not before. Without a time, all is new."""
-    fresh = "true" if since is None else f"recorded > {stamp(since)}"
-    keys = {"host": "host", "method": "method", "used": "CASE WHEN injected THEN credential END", "fresh": fresh}
-    keys |= {"verdict": "verdict", "sandbox": "sandbox", "place": place_sql()}
+    keys = {"host": "host", "method": "method", "used": "CASE WHEN injected THEN credential END"}
+    keys |= {"verdict": "verdict", "sandbox": "sandbox", "policy": "policy", "place": place_sql()}
     sets = {
-        "main": ["used", "method", "host", "fresh", "verdict", "sandbox"],
-        "paths": ["place", "host", "method", "fresh", "verdict", "sandbox"],
+        "main": ["used", "method", "host", "verdict", "sandbox", "policy"],
+        "paths": ["place", "host", "method", "verdict", "sandbox", "policy"],
     }
     sums = {"first": "min(time)", "example": "min(id)", "latest": "max(recorded)"}
-    scan = logs.scan(keys, sets, sums, wanted.keep)
+    # What was on record at that very time was seen.
+    fresh = Since("fresh", "recorded", since and since + timedelta(microseconds=1))
+    scan = logs.scan(Scan(keys, sets, sums, NOT_OURS, fresh, wanted.chosen))
     ((events, latest),) = logs.ask(
         f"SELECT coalesce(sum(events), 0)::BIGINT, max(latest) FROM {scan} WHERE part = 'main' AND fresh"
     )
@@ -97,7 +100,7 @@ def _plain(logs: Logs, scan: str, asked: _Plain, most: int) -> Table:
         f" AND {asked.where.format(scan=scan)} GROUP BY {', '.join(map(str, range(1, width + 1)))}"
         " HAVING bool_and(fresh)"
     )
-    rows = logs.ask(f"{found} ORDER BY {width + 1} DESC, 1 LIMIT {most}")
+    rows = logs.ask(f"{found} ORDER BY bool_or(verdict = 'allow') DESC, {width + 1} DESC, 1 LIMIT {most}")
     ((total,),) = logs.ask(f"SELECT count(*) FROM ({found})")
     columns = (*(Column(column, column) for column in asked.columns), *_TIMES)
     return Table(asked.key, asked.title, columns, rows, total - len(rows))
@@ -124,7 +127,7 @@ def _paths(logs: Logs, scan: str, most: int) -> Table:
         (*key, entry[0], entry[1], sorted(name or "" for name in entry[2]), entry[3], entry[4])
         for key, entry in sorted(fresh.items(), key=lambda item: (-item[1][0], item[0]))
     ]
-    about = f"{total - len(found):,} paths were too many to look at" if total > len(found) else ""
+    about = f"{counted(total - len(found), 'path')} too many to look at" if total > len(found) else ""
     columns = (Column("host", "host"), Column("method", "method"), Column("path", "path"), *_TIMES)
     return Table.of("paths", "New shapes of paths at known hosts", columns, rows, most, about)
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from proxy.insight.logs import Logs, kept, quoted
+from proxy.insight.logs import Logs
 from proxy.insight.prices import LLM_SUMS, PriceList, llm_keys, put_costs
+from proxy.insight.scan import NOT_OURS, Scan, Since, quoted
 
 _RECENT = timedelta(days=7)
 _KEYS = {
@@ -22,13 +23,14 @@ _KEYS = {
     "policy": "policy",
     "rule": "rule",
 }
-_RULES = ["policy", "rule", "inside", "verdict"]
-_APART = ("hour", "policy", "rule")  # what the large part is not grouped by
+_BY_HOUR = ["hour", "sandbox", "policy", "verdict"]
+_BY_RULE = ["policy", "rule", "sandbox", "verdict"]
 _SUMS = {
     "first": "min(time)",
     "last": "max(time)",
     "received": "sum(bytes_in)",
     "sent": "sum(bytes_out)",
+    "named": "sum(strlen(path) + strlen(array_to_string(query_keys, '')))",
     "example": "min(id)",
     **LLM_SUMS,
 }
@@ -43,14 +45,11 @@ class Wanted:
     policies: Sequence[str] = ()
 
     @property
-    def keep(self) -> str:
+    def chosen(self) -> str:
         """SQL that is true for events of these sandboxes and policies, whenever they were."""
-        return kept(self.sandboxes, self.policies)
-
-    @property
-    def inside(self) -> str:
-        """SQL that is true for events since then."""
-        return "true" if self.since is None else f"time >= {stamp(self.since)}"
+        named = (("sandbox", self.sandboxes), ("policy", self.policies))
+        chosen = [f"coalesce({key} IN ({', '.join(map(quoted, names))}), false)" for key, names in named if names]
+        return " AND ".join(chosen) or "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +71,12 @@ class Overview:
         return self.logs.ask(sql)
 
 
-def stamp(time: datetime) -> str:
-    """A time as SQL writes it."""
-    return f"TIMESTAMP {quoted(time.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
-
-
 def overview(logs: Logs, wanted: Wanted, mark: datetime | None = None) -> Overview:
     """Read the logs. `mark` is when somebody reviewed them last. Raises `ConfigError`."""
-    keys = {**_KEYS, **llm_keys(), "inside": wanted.inside}
-    main = [key for key in keys if key not in _APART]
-    sets = {"main": main, "hours": ["hour", "inside", "verdict"], "rules": _RULES}
-    scan = logs.scan(keys, sets, _SUMS, wanted.keep)
+    keys = {**_KEYS, **llm_keys()}
+    main = [key for key in keys if key not in ("hour", "rule")]
+    sets = {"main": main, "hours": _BY_HOUR, "rules": _BY_RULE}
+    scan = logs.scan(Scan(keys, sets, _SUMS, NOT_OURS, Since(time=wanted.since), wanted.chosen))
     prices = put_costs(logs, scan)
     for part in sets:
         logs.ask(f"CREATE OR REPLACE TEMP VIEW {part} AS SELECT * FROM {scan} WHERE part = '{part}'")

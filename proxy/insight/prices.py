@@ -91,7 +91,8 @@ def llm_keys() -> dict[str, str]:
 
 LLM_SUMS = {
     **{sort: f"sum(CASE WHEN {METERED} THEN llm.{sort} END)" for sort in SORTS},
-    "charged": "sum(CASE WHEN llm.cost_usd BETWEEN 0 AND 1e6 THEN llm.cost_usd END)",
+    # In nanodollars: whole numbers have one sum, in whatever order.
+    "charged": "sum(CASE WHEN llm.cost_usd BETWEEN 0 AND 1e6 THEN round(llm.cost_usd * 1e9)::BIGINT END)",
 }
 KIND = ("provider", "model", "tier", "many", "length", "slot", "day")
 
@@ -129,7 +130,7 @@ def put_costs(logs: "Logs", table: str) -> PriceList | None:
         f"CASE WHEN coalesce({table}.{sort}, 0) = 0 THEN 0 ELSE {table}.{sort} * rates.{sort} END" for sort in SORTS
     )
     logs.ask(f"ALTER TABLE {table} ADD COLUMN usd DOUBLE")
-    logs.ask(f"UPDATE {table} SET usd = charged WHERE said")
+    logs.ask(f"UPDATE {table} SET usd = charged / 1e9 WHERE said")
     logs.ask(
         f"UPDATE {table} SET usd = {' + '.join(parts)} FROM kinds JOIN rates USING (number)"
         f" WHERE NOT {table}.said AND {table}.metered AND {same}"

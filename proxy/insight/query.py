@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from proxy.errors import ConfigError
-from proxy.insight.logs import Logs, quoted
+from proxy.insight.logs import Logs
+from proxy.insight.scan import Scan, quoted
 from proxy.insight.view import COLUMNS, lines_sql
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check(sql: str) -> str:
 
 def prepare(logs: Logs) -> None:
     """Make the view, and lock the database: from here on it can read the log and nothing else."""
-    scan = logs.scan({"one": "1"}, {"main": ["one"]}, {"latest": "max(time)"}, "true")
+    scan = logs.scan(Scan({"one": "1"}, {"main": ["one"]}, {"latest": "max(time)"}, "true"))
     logs.ask(
         f"CREATE TEMP TABLE later AS SELECT DISTINCT long_id, long_end FROM {scan}"
         " WHERE long_end IN ('open', 'crashed')"

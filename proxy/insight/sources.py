@@ -14,12 +14,14 @@ from pathlib import Path
 from zlib import error as zlib_error
 
 from proxy.audit.chain import MAX_LINE, link_of
-from proxy.audit.segments import packed
+from proxy.audit.segments import packed, segment_of
 from proxy.errors import ConfigError
 from proxy.review.log_files import STDIN, check, files_of
 from proxy.state import why
 
 _GZIP = b"\x1f\x8b"
+BATCH = 1 << 30  # bytes of lines
+_PACKED = 7  # times that compression makes a log smaller, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class Source:
     def path(self) -> str:
         """The path to read it by in this process."""
         return f"/proc/self/fd/{self.fd}"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will be added to it any more."""
+        segment = segment_of(Path(self.name))
+        return self.packed or (segment is not None and segment.first is not None)
+
+    @property
+    def lines_size(self) -> int:
+        """The bytes of its lines, about."""
+        return self.size * (_PACKED if self.packed else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,18 @@ def opened(names: Sequence[str]) -> Iterator[Sources]:
                 stack.callback(os.close, fd)
             found.append(Source(name, fd, os.pread(fd, 2, 0) == _GZIP, os.fstat(fd).st_size))
         yield _without_copies([each for each in found if each.size])
+
+
+def batches(files: Sequence[Source]) -> Iterator[list[Source]]:
+    """The files in groups of a size, so that what is made of one can be put aside before the next."""
+    batch: list[Source] = []
+    for file in files:
+        batch.append(file)
+        if sum(each.lines_size for each in batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _open(path: Path) -> int:

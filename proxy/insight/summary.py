@@ -29,5 +29,14 @@ def summary(seen: Overview, most: int = MOST) -> Answer:
 
 def odd(seen: Overview) -> Table:
     """What deserves a look first."""
-    found = [*findings.new(seen), *findings.once(seen), *outliers.exfiltration(seen), *outliers.spikes(seen)]
+    sorts = (
+        findings.new,
+        findings.once,
+        findings.searches,
+        outliers.exfiltration,
+        outliers.names,
+        outliers.bursts,
+        outliers.spikes,
+    )
+    found = [each for sort in sorts for each in sort(seen)]
     return findings.as_table(found)

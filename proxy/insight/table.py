@@ -121,8 +121,3 @@ def size(value: float) -> str:
 def dollars(value: float) -> str:
     """US dollars; cents count where there is little."""
     return f"${value:,.0f}" if value >= 1000 else f"${value:,.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"
-
-
-def counted(number: int, thing: str, things: str = "") -> str:
-    """`1 event`, `2 events`."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

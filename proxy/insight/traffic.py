@@ -3,7 +3,8 @@
 from typing import Any
 
 from proxy.insight.overview import Overview
-from proxy.insight.table import Answer, Column, Table, counted, moment, size
+from proxy.insight.table import Answer, Column, Table, moment, size
+from proxy.quantity import counted
 
 _NUMBERS = (
     Column("requests", "requests", "count"),

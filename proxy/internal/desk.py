@@ -20,6 +20,7 @@ from proxy.internal import pages
 from proxy.internal.page import Page, prefers_text, problem, response_of
 from proxy.internal.recent import Recent
 from proxy.internal.request import BadRequest, read_request
+from proxy.quantity import counted
 from proxy.refusal import Response
 from proxy.review.seen import NotAnEvent, Seen, seen_of
 
@@ -135,7 +136,7 @@ def _come_back(exchange: Exchange, seconds: float, what: str) -> Page:
     wait = max(1, math.ceil(seconds))
     detail = f"this sandbox has {what} too often"
     headers = ((b"retry-after", str(wait).encode()),)
-    return problem(exchange, 429, detail, f"wait {wait} seconds; it is all on record", headers)
+    return problem(exchange, 429, detail, f"wait {counted(wait, 'second')}; it is all on record", headers)
 
 
 def _read(events: tuple[Event, ...]) -> list[Seen]:

@@ -34,6 +34,10 @@ class CredentialSpec:
     placeholder: str | None = None
     replace_client_credentials: bool = False
 
+    def __hash__(self) -> int:
+        # Enough to tell them apart: what is known of a credential is looked up in every request that gets it.
+        return hash((self.name, self.source))
+
     def bound_to(self, host: Host) -> bool:
         """Whether the secret may travel to the host."""
         return any(pattern.matches(host) for pattern in self.hosts)

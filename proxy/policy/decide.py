@@ -86,16 +86,32 @@ def decide(policy: Policy, request: Request, today: date) -> Decision:
     """Decide one request. `today` (UTC) is the day that `expires` is compared with."""
     if not request.methods.isdisjoint(NEVER_METHODS):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED)
+    if request.unclear_method:
+        return Decision(reason=Reason.MALFORMED_REQUEST)
     denying = policy.deny.speaking_of(request.host)
-    allowing = tuple(rule for rule in policy.allow.speaking_of(request.host) if rule.inspect)
+    allowing = tuple([rule for rule in policy.allow.speaking_of(request.host) if rule.inspect])
     reading = Reading(request, denying, allowing)
     for rule in sorted(denying, key=_by_id):
         if _denies(rule, request, reading):
             readable = rule.paths is None or reading.every
             return Decision(reason=Reason.DENIED_BY_RULE if readable else Reason.AMBIGUOUS_PATH, rule=rule.id)
-    named = sorted(request.methods, key=lambda method: (method != request.method, method))
+    named = [request.method, *sorted(request.methods - {request.method})]
     verdict = _agreed(policy, [_decide_allow(request, method, reading, allowing, today) for method in named])
     return _observe(verdict) if policy.observe else verdict
+
+
+def decide_both(policy: Policy, request: Request, there: Request, today: date) -> Decision:
+    """Decide a request that writes to a second place, for which it were `there`: both must be allowed with the same
+    credential, so that none of them is used where the policy does not. It reaches what both reach.
+    """
+    first, second = (decide(policy, each, today) for each in (request, there))
+    observed = next((each for each in (first, second) if each.observed), None)
+    if refused := next((each for each in (first, second) if not each.allowed), observed):
+        return refused
+    if _sent(policy, first) != _sent(policy, second):
+        verdict = Decision(reason=Reason.PATH_NOT_ALLOWED, nearest=second.rule)
+        return _observe(verdict) if policy.observe else verdict
+    return replace(first, networks=_in_both(first.networks, second.networks))
 
 
 def decide_connect(policy: Policy, host: Host, port: int, today: date) -> ConnectDecision:
@@ -131,12 +147,14 @@ def _agreed(policy: Policy, verdicts: list[Decision]) -> Decision:
     changes nothing, and what takes an address from one of them opens nothing.
     """
     first, *others = verdicts
+    if not others:
+        return first
     refused = next((each for each in verdicts if not each.allowed), None)
     if refused is not None:
         return refused
     if any(_sent(policy, each) != _sent(policy, first) for each in others):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED, nearest=first.rule)
-    return replace(first, networks=reduce(_in_both, (each.networks for each in verdicts))) if others else first
+    return replace(first, networks=reduce(_in_both, (each.networks for each in verdicts)))
 
 
 def _sent(policy: Policy, verdict: Decision) -> object:

@@ -6,6 +6,7 @@ policy as a `Host` is lower-case ASCII without a trailing dot, or one canonical 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Self
 
@@ -20,6 +21,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII)
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[^:@\[\]/?#\\\s]+)(?::([0-9]+))?", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_SHORT = 260  # a longer text is no authority, and not worth to be remembered
 
 
 class MalformedHost(ValueError):
@@ -88,6 +90,10 @@ def parse_authority(text: str, default_port: int | None) -> Authority:
     Without a port, `default_port` counts; with neither, `MalformedHost` is raised.
     User information, paths and non-ASCII digits are refused.
     """
+    return (_known_authority if len(text) <= _SHORT else _read_authority)(text, default_port)
+
+
+def _read_authority(text: str, default_port: int | None) -> Authority:
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         raise MalformedHost(f"not host:port: {text[:80]!r}")
@@ -98,6 +104,10 @@ def parse_authority(text: str, default_port: int | None) -> Authority:
     if not _PORT.fullmatch(match[2]) or int(match[2]) > 65535:
         raise MalformedHost(f"not a port: {match[2][:12]!r}")
     return Authority(parse_host(match[1]), int(match[2]))
+
+
+# Each request names the host that its connection names.
+_known_authority = lru_cache(maxsize=1024)(_read_authority)
 
 
 @dataclass(frozen=True, slots=True)

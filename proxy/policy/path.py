@@ -21,6 +21,9 @@ _SPLITTERS = re.compile(r"[\\;?#\x00-\x1f\x7f-\x9f]")
 _DOUBLED = re.compile(r"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~@:!$&'()*+,=-][A-Za-z0-9._~@:!$&'()*+,=-]*)+/?")
 _CONFUSABLE = frozenset("/\\;.%?#")
+# Segments of dots, also with spaces around and between them, which Windows drops at the end of a name
+# (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
+_DOTS = re.compile(r"(?:^|/) *\.[. ]*(?:/|$)")
 # What Windows and code pages of Japan and Korea turn into a slash or a backslash, beside NFKC (unicode.org,
 # Public/MAPPINGS/VENDORS/MICSFT/WindowsBestFit).
 _BEST_FIT = re.compile("[\u00a5\u2044\u20a9\u2215\u2216\u29f5\u29f8\u29f9]")
@@ -34,9 +37,9 @@ def read_path(raw: str, *, keep_encoded_slash: bool = False) -> Segments:
     """Decode an absolute path (no query) into its segments; `/a/` is `("a", "")`, `/` is `("",)`.
 
     With `keep_encoded_slash`, `%2F` is an ordinary character of its segment.
-    Raises `AmbiguousPath` for dot segments, empty segments, encoded separators (`?` and `#` too), `;`, NUL,
-    broken or doubled percent-encoding, bytes that are not UTF-8, and characters that
-    compatibility normalisation (NFKC) or a code page turns into any of these.
+    Raises `AmbiguousPath` for segments of dots (also with spaces, or with what is not shown), empty segments, encoded
+    separators (`?` and `#` too), `;`, NUL, broken or doubled percent-encoding, bytes that are not UTF-8, and characters
+    that compatibility normalisation (NFKC) or a code page turns into any of these.
     """
     if _PLAIN.fullmatch(raw):
         return tuple(raw[1:].split("/"))
@@ -56,13 +59,17 @@ def read_path(raw: str, *, keep_encoded_slash: bool = False) -> Segments:
 
 
 def split_encoded_slashes(raw: str) -> Segments:
-    """The other reading of a path whose only doubt is `%2F`: each one separates. For deny rules."""
-    return tuple("/".join(read_path(raw, keep_encoded_slash=True)).split("/"))
+    """The other reading of a path whose only doubt is `%2F`: each one separates. For deny rules.
+
+    Several slashes at once are one, as to many servers.
+    """
+    *inner, last = "/".join(read_path(raw, keep_encoded_slash=True)).split("/")
+    return (*filter(None, inner), last)
 
 
 def _judge(text: str) -> None:
     """Raise `AmbiguousPath` for a decoded path that some server could decode, split or fold further."""
-    if not {".", ".."}.isdisjoint(text.split("/")):
+    if "." in text and _DOTS.search(_shown(text)):
         raise AmbiguousPath("dot segment")
     if _SPLITTERS.search(text):
         raise AmbiguousPath("encoded separator or control character")
@@ -72,6 +79,13 @@ def _judge(text: str) -> None:
         folded = unicodedata.normalize("NFKC", text)
         if _BEST_FIT.search(text) or any(folded.count(char) != text.count(char) for char in _CONFUSABLE):
             raise AmbiguousPath("a character that can turn into a separator")
+
+
+def _shown(text: str) -> str:
+    """The text without the characters that are not shown, or as a space; judged one by one, which costs little."""
+    if text.isascii():
+        return text
+    return text.translate(dict.fromkeys(ord(char) for char in set(text) if not folded_text(char).strip()))
 
 
 def _decode(part: str) -> str:

@@ -1,6 +1,7 @@
 """Queries: their pairs in every way that a server could split them, and what conditions say of them."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,8 +13,14 @@ type Pair = tuple[str, str]
 
 # With these some frameworks and Google's APIs replace the method: Symfony, Laravel and Express's method-override;
 # cloud.google.com, "System parameters".
-_METHOD_KEYS = folded_names("_method $httpMethod X-HTTP-Method-Override X-HTTP-Method X-Method-Override")
+_METHOD_KEYS = folded_names(
+    "_method $httpMethod X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Tunneled-Method"
+)
+# The same to some APIs, a word like any other to most: Facebook's Graph API, Restlet's TunnelService.
+_METHOD_WORDS = folded_names("method http_method")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+_NO_LETTERS = re.compile(r"[^A-Z]+")
+_SHORT = 64  # characters of a value that could be a method
 _COMMON = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "TRACK", "CONNECT"})
 # Without one of these in it, no key of a raw query can be one of them.
 _MAY_NAME_METHOD = re.compile(r"method|(?:^|[&;])[^=&;]*%", re.IGNORECASE)
@@ -42,6 +49,11 @@ class Query:
         """The methods that the query names for a server to take in place of the request's."""
         return frozenset(method for reading in self._readings for method in reading.methods())
 
+    @property
+    def unclear_method(self) -> bool:
+        """Whether the query names a method, and servers that clean up what they read do not agree on which."""
+        return any(reading.unclear_method for reading in self._readings)
+
     def matches(self, wanted: tuple[Pair, ...]) -> bool:
         """Whether each wanted key occurs exactly once with its value, however a server splits the query.
 
@@ -59,16 +71,36 @@ class _Reading:
 
     def __init__(self, pairs: list[Pair]) -> None:
         self.pairs = pairs
-        folded = [(folded_name(key), value) for key, value in pairs]
-        self._exact = frozenset(pairs)
-        self._folded = frozenset(folded).union((key, _ESCAPE.sub(_unescaped, value)) for key, value in folded)
-        self._counts = Counter(key for key, _ in folded)
+
+    @cached_property
+    def _exact(self) -> frozenset[Pair]:
+        return frozenset(self.pairs)
+
+    @cached_property
+    def _named(self) -> list[Pair]:
+        return [(folded_name(key), value) for key, value in self.pairs]
+
+    @cached_property
+    def _folded(self) -> frozenset[Pair]:
+        return frozenset(self._named).union((key, _ESCAPE.sub(_unescaped, value)) for key, value in self._named)
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(key for key, _ in self._named)
 
     def methods(self) -> Iterator[str]:
         for key, value in self._folded:
-            method = value.strip().upper()
-            if (key in _METHOD_KEYS and _METHOD.fullmatch(method)) or (not key and method in _COMMON):
-                yield method
+            if key in _METHOD_KEYS:
+                if _METHOD.fullmatch(method := value.strip().upper()):
+                    yield method
+            elif not key or key in _METHOD_WORDS:
+                if (method := _letters(value)) in _COMMON:
+                    yield method
+
+    @property
+    def unclear_method(self) -> bool:
+        values = [value.strip().upper() for key, value in self._folded if key in _METHOD_KEYS]
+        return any(value and not _METHOD.fullmatch(value) for value in values)
 
     def has_exactly(self, wanted: tuple[Pair, ...]) -> bool:
         return not self._counts[""] and all(
@@ -82,8 +114,10 @@ class _Reading:
 
 def read_query(raw: str, separators: str) -> list[Pair]:
     """Decode `k=v` pairs, split at any of `separators` (form encoding, `+` is a space)."""
-    parts = re.split(f"[{separators}]", raw)
-    pairs = (part.partition("=") for part in parts if part)
+    first, others = separators[0], separators[1:]
+    for other in others:
+        raw = raw.replace(other, first)
+    pairs = [part.partition("=") for part in raw.split(first) if part]
     return [(_decode(key), _decode(value)) for key, _, value in pairs]
 
 
@@ -94,6 +128,11 @@ def may_name_method(raw: str) -> bool:
 
 def _decode(text: str) -> str:
     return unquote(text.replace("+", " "), errors="replace")
+
+
+def _letters(value: str) -> str:
+    """A value as servers may take it that clean up what they read: its capital letters, up to a C string's end."""
+    return _NO_LETTERS.sub("", unicodedata.normalize("NFKC", value.partition("\0")[0][:_SHORT]).upper())
 
 
 def _unescaped(found: re.Match[str]) -> str:

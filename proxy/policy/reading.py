@@ -45,14 +45,16 @@ class Reading:
     @property
     def ambiguous(self) -> bool:
         """Whether the path cannot be judged, though some rule about the host speaks of paths."""
+        if self.strict is not None:
+            return False
         allowing = [rule for rule in self._allowing if rule.paths is not None]
         if not allowing and all(rule.paths is None for rule in self._denying):
             return False
         kept_by_all = all(rule.keep_encoded_slash for rule in allowing)
-        return self.kept is None or (self.strict is None and not kept_by_all)
+        return self.kept is None or not kept_by_all
 
     def ambiguous_for(self, matching: list[Rule]) -> bool:
         """As `ambiguous`, where a matching rule that keeps encoded slashes has settled their meaning."""
-        if self.kept is not None and any(rule.paths is not None and rule.keep_encoded_slash for rule in matching):
+        if not self.ambiguous:
             return False
-        return self.ambiguous
+        return self.kept is None or not any(rule.paths is not None and rule.keep_encoded_slash for rule in matching)

@@ -60,3 +60,8 @@ class Request:
         """The method, and each that the query names for a server to take in its place (`_method=DELETE`)."""
         alone = frozenset((self.method,))
         return alone | self.asked.methods if may_name_method(self.query) else alone
+
+    @property
+    def unclear_method(self) -> bool:
+        """Whether the query names a method in a way that servers read differently (`_method=DELETE%00`)."""
+        return may_name_method(self.query) and self.asked.unclear_method

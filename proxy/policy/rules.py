@@ -80,10 +80,11 @@ class RuleIndex:
         """Every rule about the host, each once."""
         if host.address is not None:
             return tuple(rule for rule in self.literal if rule.speaks_of(host))
-        found = {rule.id: rule for rule in self.exact.get(host.name, ())}
-        for suffix in _suffixes(host.name):
-            found.update((rule.id, rule) for rule in self.wildcard.get(suffix, ()))
-        return tuple(found.values())
+        found = self.exact.get(host.name, ())
+        if not self.wildcard:
+            return found
+        wide = [rule for suffix in _suffixes(host.name) for rule in self.wildcard.get(suffix, ())]
+        return tuple({rule.id: rule for rule in (*found, *wide)}.values()) if wide else found
 
 
 def _suffixes(name: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ dropped. Both foldings are idempotent.
 
 import re
 import unicodedata
-from functools import lru_cache
 
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt: what NFKC_Casefold leaves out.
 _NOT_SHOWN = re.compile(
@@ -18,6 +17,7 @@ _UNCLEAR = re.compile("[\x00-\x1f\x7f\ufffd]|%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})
 _SIMPLE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SIGN = re.compile(r"\W")
 _SHORT = 64  # bytes of a name that is worth to be remembered
+_MANY = 1024  # such names
 _STEPS = 4  # one is enough for almost every text, two for every single character
 
 
@@ -40,14 +40,20 @@ def folded_name(name: str) -> str:
     return _SIGN.sub("_", head.partition("]")[0].strip())
 
 
-def folded_field(name: bytes) -> str:
-    """A header's name as on the wire, folded as `folded_name` does."""
-    return _folded_field(name) if len(name) <= _SHORT else folded_name(name.decode("latin-1"))
+class _Fields(dict[bytes, str]):
+    """Headers' names as on the wire, folded as `folded_name` does; short ones are remembered, a number of them."""
+
+    def __missing__(self, name: bytes) -> str:
+        folded = folded_name(name.decode("latin-1"))
+        if len(name) <= _SHORT:
+            if len(self) >= _MANY:
+                self.clear()
+            self[name] = folded
+        return folded
 
 
-@lru_cache(maxsize=1024)
-def _folded_field(name: bytes) -> str:
-    return folded_name(name.decode("latin-1"))
+folded_field = _Fields().__getitem__
+"""A header's name as on the wire, folded as `folded_name` does. Asked for every header several times."""
 
 
 def folded_names(words: str) -> frozenset[str]:

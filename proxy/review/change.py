@@ -198,6 +198,8 @@ def _because(policy: Policy, asked: Asked, verdict: Verdict) -> str:
         return f"no rule can allow it: the deny rule {decision.rule} ({where}) {kind}, whatever another rule allows"
     if decision.reason is Reason.AMBIGUOUS_PATH:
         return "no rule can allow it: two servers could read the path differently; send it in its plain form"
+    if decision.reason is Reason.MALFORMED_REQUEST:
+        return "no rule can allow it: servers do not agree on which method the query names"
     if isinstance(asked, Request) and decision.reason is Reason.METHOD_NOT_ALLOWED:
         return f"no rule can allow it: {min(asked.methods & NEVER_METHODS)} never passes"
     rules = [rule.id for rule in policy.allow.speaking_of(asked.host) if rule.opens_port(asked.port)]

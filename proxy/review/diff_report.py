@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.markdown import escaped
 from proxy.policy.rules import Policy
+from proxy.quantity import counted
 from proxy.review.boxes import listed
 from proxy.review.changes import Change, PolicyDiff
 from proxy.review.delta import Kind
@@ -22,7 +23,7 @@ def headline(diffs: Sequence[PolicyDiff]) -> str:
     """The whole in one sentence."""
     changed = [diff for diff in diffs if diff.status != "unchanged"]
     if not changed:
-        return f"No difference in meaning: {_policies(len(diffs))} compared."
+        return f"No difference in meaning: {counted(len(diffs), 'policy', 'policies')} compared."
     counts = Counter(change.kind for diff in diffs for change in diff.changes)
     words = ", ".join(
         f"{counts[kind]} {_COUNTED.get(kind, TITLES[kind].partition(',')[0])}" for kind in Kind if counts[kind]
@@ -34,7 +35,7 @@ def headline(diffs: Sequence[PolicyDiff]) -> str:
     else:
         start = "This change lets an agent do nothing that it could not do before"
     rest = f": {words}" if words else ""
-    return f"{start}{rest} (in {len(changed)} of {_policies(len(diffs))})."
+    return f"{start}{rest} (in {len(changed)} of {counted(len(diffs), 'policy', 'policies')})."
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,3 @@ def _effect(effect: Effect, rule_id: str | None, diff: PolicyDiff, *, new: bool)
         "credential": None if secret is None else {"name": secret.name, "from": secret.source, "sent": sent(secret)},
         "rule": None if rule is None else {"id": rule.id, "where": rule.where},
     }
-
-
-def _policies(count: int) -> str:
-    return "1 policy" if count == 1 else f"{count} policies"

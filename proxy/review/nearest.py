@@ -49,7 +49,8 @@ def nearest(policy: Policy, asked: Asked, verdict: Verdict, today: date) -> Near
     most similar path. Where no rule speaks of the host, it is one with a similar host.
     """
     decision = verdict.decision
-    if decision.rule is not None or (isinstance(asked, Request) and asked.method in NEVER_METHODS):
+    never = isinstance(asked, Request) and asked.method in NEVER_METHODS
+    if decision.rule is not None or never or decision.reason is Reason.MALFORMED_REQUEST:
         return None  # a deny rule decided, or a method that no rule can allow
     about = policy.allow.speaking_of(asked.host)
     if not about:

@@ -84,6 +84,10 @@ class Patterns:
         folded = folded_segment(segment)
         return self.step(at[0], folded), NOWHERE if folded else at[0]
 
+    def split_step(self, at: Blind, piece: str) -> Blind:
+        """As `blind_step`, for a piece between slashes that are taken for one where nothing is between them."""
+        return self.blind_step(at, piece) if piece else (at[0], self.step(at[0], ""))
+
     def matched(self, places: Iterable[tuple[int, int]]) -> frozenset[PathPattern]:
         """The patterns that a path matches which ends here."""
         return frozenset(self.every[number] for number, done in places if done == len(self.wants[number]))
@@ -94,7 +98,7 @@ class Patterns:
         named = {word for word in self._moves(exact).literal if word and "/" not in word}
         yield from sorted(named)
         for folded in sorted({word for word in self._moves(blind).literal if word} | ({""} if blind else set())):
-            yield next(word for word in spellings(self._spelled.get(folded, "..")) if word not in named)
+            yield next(word for word in spellings(self._spelled.get(folded, " ")) if word not in named)
 
     def slashed(self, exact: Places) -> list[str]:
         """The literals with a slash in them that come next."""
@@ -104,5 +108,6 @@ class Patterns:
 def spellings(word: str) -> Iterator[str]:
     """Segments that deny rules cannot tell from this one, without end; the plainest first."""
     tries = dict.fromkeys((word.casefold(), word, word.upper(), word.title()))
-    yield from (each for each in tries if folded_segment(each) == folded_segment(word) and each != "..")
-    yield from (word + "." * dots for dots in count(1))
+    yield from (each for each in tries if folded_segment(each) == folded_segment(word))
+    end = "." if folded_segment(word) else " "  # of dots alone, it could not be read
+    yield from (word + end * times for times in count(1))

@@ -8,7 +8,7 @@ from proxy.policy.path import PathPattern, folded_segment
 from proxy.review.paths import Kind, PathClass
 from proxy.review.snippet import path_text
 
-_SEEN, _UNSEEN = "no * is dots or blanks", "a * is dots or blanks"
+_SEEN, _UNSEEN = "no * is blank", "a * is blank"
 _MOST_PAIRS = 10_000
 PLAIN, SLASH, DOUBT = frozenset({Kind.PLAIN}), frozenset({Kind.SLASH}), frozenset({Kind.UNREADABLE})
 

@@ -122,14 +122,14 @@ def _slash_words(patterns: Patterns, named: list[str], split: Blind) -> Iterator
     for word in named:
         places = split
         for piece in word.split("/"):
-            places = patterns.blind_step(places, piece)
+            places = patterns.split_step(places, piece)
         yield word, places
     reached: set[tuple[bool, Blind]] = set()
     queue: list[tuple[bool, Blind, str]] = [(False, split, "")]
     for begun, places, text in queue:
         for piece in ("", *patterns.words(NOWHERE, places[0])):
             longer = f"{text}/{piece}" if begun else piece
-            key = (begun, patterns.blind_step(places, piece))
+            key = (begun, patterns.split_step(places, piece))
             if key in reached:
                 continue
             reached.add(key)
@@ -140,6 +140,5 @@ def _slash_words(patterns: Patterns, named: list[str], split: Blind) -> Iterator
 
 def _unnamed(word: str, named: list[str]) -> str:
     """The word, or one that deny rules cannot tell from it, that no exact pattern names."""
-    tails = ("", "..." if word[-1] == "/" else ".")  # an empty piece and one of dots are the same to them
-    tries = (f"{word}{tail}{'.' * dots * bool(tail)}" for dots in count() for tail in tails)
-    return next(each for each in tries if each not in named)
+    end = word[-1] if word[-1] in "/ " else "."
+    return next(each for each in (word + end * times for times in count()) if each not in named)

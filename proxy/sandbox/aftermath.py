@@ -48,7 +48,8 @@ def left(then: Before, search_path: Sequence[str]) -> Iterator[str]:
     if came := [path for path in then.absent if _identity(path) is not None]:
         yield f"warning: new, and believed by programs of the host: {_few(then, came)}; look at it before you use them"
     known = then.repositories
-    found = {then.project / ".git", *scan(then.project, ()).repositories}
+    now = scan(then.project, ())
+    found = {then.project / ".git", *now.repositories, *now.bare}
     if not replaced and known.get(then.project / ".git") is not None:
         found |= set(_submodules(then.project, search_path))
     new = [path for path in sorted(found) if (identity := _identity(path)) is not None and known.get(path) != identity]

@@ -1,10 +1,12 @@
 """The command of a run, from start to end: signals reach it, its exit status is ours, the terminal is put back."""
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
@@ -14,6 +16,8 @@ ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP
 
 GRACE = 10
 """Seconds that a command has to end after a signal asks it to."""
+
+_MOMENT = 0.2  # seconds, in which the function that was interrupted has come to its end
 
 
 class Command(Protocol):
@@ -42,11 +46,26 @@ def stoppable() -> Iterator[None]:
         raise Stopped(number)
 
     before = {number: signal.signal(number, stop) for number in ENDING - {signal.SIGQUIT}}
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _send_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Python drops what a handler raises while it collects garbage or has a lock of its own: the signal comes again."""
+    if not isinstance(lost.exc_value, Stopped):
+        sys.__unraisablehook__(lost)
+        return
+    _thread.start_new_thread(_send_later, (lost.exc_value.number,))
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_MOMENT)
+    os.kill(os.getpid(), number)
 
 
 @contextlib.contextmanager

@@ -90,7 +90,8 @@ class Confined:
         if number == 2:
             raise NotStarted(
                 f"there is no command {name!r} in the sandbox",
-                "its home folder is a new one: name what it needs of yours under `home: read` in a profile",
+                "its home folder is a new one: name what it needs of yours, and what runs it if it is a script, under "
+                "`home: read` in a profile",
                 _NOT_FOUND,
             )
         raise NotStarted(f"cannot run {name!r}: {os.strerror(number).lower()}", "", _NOT_RUN)

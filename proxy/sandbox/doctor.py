@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from proxy.errors import OutgateError
+from proxy.quantity import counted
 from proxy.sandbox import inside, launch, probes, probing, served
 from proxy.sandbox.confined import Proof, interpreter
 from proxy.sandbox.standin import StandIn, stand_in
@@ -239,7 +240,9 @@ def about_policy(paths: list[Path], environ: Mapping[str, str]) -> Iterator[Find
             for each in error.problems:
                 yield Finding("policy", policy.name, State.FAIL, each.message, each.hint or "")
         else:
-            yield Finding("policy", policy.name, State.OK, f"{len(policy.credentials)} credentials can be read")
+            yield Finding(
+                "policy", policy.name, State.OK, f"{counted(len(policy.credentials), 'credential')} can be read"
+            )
         for name, spec in policy.credentials.items():
             fake = placeholder(b"doctor", "doctor", policy.name, spec)
             fine = fake.isascii() and fake.isprintable() and len(fake) > 16

@@ -1,12 +1,13 @@
 """The environment of a sandbox: an allow-list, the clients' table and the fakes. Nothing else of the host's."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from proxy.clients import environment as clients_environment
 from proxy.errors import ConfigError
 from proxy.sandbox.layout import CERTIFICATES, Layout
+from proxy.sandbox.masks import holds_login
 from proxy.sandbox.mount import visible
 from proxy.sandbox.profile import Profile
 
@@ -15,6 +16,17 @@ _PASSED = (
     *("USER", "LOGNAME", "TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "LANG", "LANGUAGE", "TZ"),
     *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES", "EDITOR", "VISUAL", "PAGER", "CI"),
 )
+# Which indexes and registries the user's clients are configured to use, as `outgate init` finds them.
+_ADDRESSES = (
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL"),
+    *("UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "NPM_CONFIG_REGISTRY", "npm_config_registry", "GOPROXY", "GOSUMDB"),
+    *("GOPRIVATE", "GONOSUMDB", "GONOPROXY"),
+)
+
+
+def left_out(host: Mapping[str, str]) -> list[str]:
+    """Variables that clients inside will miss: their address has a name or a password in it."""
+    return [name for name in _ADDRESSES if holds_login(host.get(name, ""))]
 
 
 def environment(  # noqa: PLR0913  each is a part of the environment
@@ -32,7 +44,8 @@ def environment(  # noqa: PLR0913  each is a part of the environment
     Raises `ConfigError` where the profile passes one of them, or its value by another name, or gives what is a fake.
     """
     _check(host, profile, fakes, secrets)
-    allowed = {name: value for name, value in host.items() if name in _PASSED or name.startswith("LC_")}
+    known = {*_PASSED, *_ADDRESSES}.difference(left_out(host))
+    allowed = {name: value for name, value in host.items() if name in known or name.startswith("LC_")}
     passed = {name: host[name] for name in profile.passed if name in host}
     fixed = {
         "PATH": os.pathsep.join(layout.path),
@@ -45,7 +58,22 @@ def environment(  # noqa: PLR0913  each is a part of the environment
         proxy_url, f"{CERTIFICATES}/ca.pem", f"{CERTIFICATES}/ca-bundle.pem", f"{CERTIFICATES}/truststore.p12"
     )
     given = {name: _at_home(value, layout.home) for name, value in profile.variables.items()}
-    return {**allowed, **passed, **given, **fakes, **table, **fixed}
+    return {**allowed, **passed, **_git(given, proxy_url, layout.ssh_hosts), **fakes, **table, **fixed}
+
+
+def _git(given: dict[str, str], proxy_url: str, ssh_hosts: Iterable[str]) -> dict[str, str]:
+    """What git needs beside what the profile gives it (git-config(1), "GIT_CONFIG_COUNT").
+
+    A proxy in a configuration stands over the variables. SSH has no way out, so its remotes are asked over HTTPS.
+    """
+    settings = [("http.proxy", proxy_url)]
+    for host in ssh_hosts:
+        settings += [(f"url.https://{host}/.insteadOf", form) for form in (f"git@{host}:", f"ssh://git@{host}/")]
+    count = given.get("GIT_CONFIG_COUNT", "")
+    first = int(count) if count.isdecimal() else 0
+    for number, (key, value) in enumerate(settings, first):
+        given |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return {**given, "GIT_CONFIG_COUNT": str(first + len(settings))}
 
 
 def _check(host: Mapping[str, str], profile: Profile, fakes: Mapping[str, str], secrets: frozenset[str]) -> None:

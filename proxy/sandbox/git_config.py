@@ -10,6 +10,8 @@ from pathlib import Path
 
 _MAX = 1 << 20
 _PATIENCE = 10.0
+_MOST_HOSTS = 20
+_SSH = re.compile(r"^\s*url\s*=\s*\"?(?:ssh://git@([A-Za-z0-9.-]+)/|git@([A-Za-z0-9.-]+):)", re.MULTILINE)
 # Without any of these words in it a configuration names neither another file nor a program, and is not looked at.
 _WORDS = re.compile(
     rb"include|hookspath|fsmonitor|command|editor|pager|external|textconv|filter|driver|helper|program|alias|cmd|askpass",
@@ -53,6 +55,15 @@ def named(files: Iterable[Path], project: Path, home: Path, search_path: Iterabl
                 yield from _started(value, project, home)
 
 
+def ssh_hosts(files: Iterable[Path]) -> list[str]:
+    """The hosts that addresses in configurations, and in `.gitmodules`, reach as `git` over SSH."""
+    found: dict[str, None] = {}
+    for file in files:
+        text = _content(file).decode("utf-8", "replace")
+        found.update(dict.fromkeys(match[1] or match[2] for match in _SSH.finditer(text)))
+    return list(found)[:_MOST_HOSTS]
+
+
 def users_git(project: Path, search_path: Iterable[str]) -> str | None:
     """The user's git; none that a sandbox could have put into the project."""
     folders = [each for each in search_path if each.startswith("/")]
@@ -61,14 +72,10 @@ def users_git(project: Path, search_path: Iterable[str]) -> str | None:
 
 
 def _entries(git: str, file: Path) -> Iterator[tuple[str, str]]:
+    content = _content(file)
+    if _WORDS.search(content) is None:
+        return
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            content = os.read(handle, _MAX)
-        finally:
-            os.close(handle)
-        if _WORDS.search(content) is None:
-            return
         done = subprocess.run(
             [git, "config", "--file", "-", "--no-includes", "--list", "-z"],
             input=content,
@@ -79,11 +86,23 @@ def _entries(git: str, file: Path) -> Iterator[tuple[str, str]]:
             check=True,
         )
     except (OSError, ValueError, subprocess.SubprocessError):
-        return  # not there, or nothing that git would take
+        return  # nothing that git would take
     for entry in os.fsdecode(done.stdout).split("\0"):
         key, found, value = entry.partition("\n")
         if found:
             yield key, value
+
+
+def _content(file: Path) -> bytes:
+    """What a configuration says; nothing where it is not there."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(handle, _MAX)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError):
+        return b""
 
 
 def _place(value: str, folder: Path, home: Path) -> Path:

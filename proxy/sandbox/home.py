@@ -23,7 +23,6 @@ SECRETS = (
         ".pgpass",
         ".my.cnf",
         ".pypirc",
-        ".npmrc",
         ".yarnrc.yml",
     ),
     *(".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml"),
@@ -35,17 +34,18 @@ SECRETS = (
 )
 
 
-def home_mounts(home: Path, kept: Path, profile: Profile, writable: Path) -> Iterator[Mount]:
+def home_mounts(home: Path, kept: Path, profile: Profile, writable: Path, notes: list[str]) -> Iterator[Mount]:
     """The home folder and what is in it. `writable` is the project, which the last sandbox may have changed.
 
-    Raises `ConfigError` for an entry that would show a place of secrets, or that cannot be kept.
+    `notes` gets what was left out for what is in it. Raises `ConfigError` for an entry that would show a place of
+    secrets, or that cannot be kept.
     """
     yield Mount(MountKind.TMPFS, str(home))
     for name in profile.read:
         if (place := secret_place(name)) is not None:
             hint = "remove it: the sandbox gets a fake, and the proxy sends the real one where the policy says"
             raise ConfigError(f"the profile {profile.name} reads {name}, where secrets are ({place})", hint)
-        yield from _read(home, name, writable)
+        yield from _read(home, name, writable, notes)
     for name in profile.keep:
         yield Mount(MountKind.RW, str(home / name), str(_kept(kept, name)))
 
@@ -56,22 +56,35 @@ def secret_place(name: str) -> str | None:
     return next((place for place in SECRETS if path.startswith(f"{place}/")), None)
 
 
-def _read(home: Path, name: str, writable: Path) -> Iterator[Mount]:
+def _read(home: Path, name: str, writable: Path, notes: list[str]) -> Iterator[Mount]:
     """One entry, if it is there, with masks for the secrets in it."""
     place = home / name
     real = Path(os.path.realpath(place))
     if not real.exists() or not _may_show(home, place, real, writable):
         return
     if real.is_file():
-        if not holds_secret(real, place.name):
+        if holds_secret(real, place.name):
+            notes.append(f"~/{name} is left out: it holds a key or a password")
+        else:
             yield Mount(MountKind.RO, str(place), str(real))
         return
     yield Mount(MountKind.RO, str(place), str(real))
+    for each in _names(real):
+        if holds_secret(real / each, each) and (real / each).is_file():
+            notes.append(f"~/{name}/{each} looks empty: it holds a key or a password")
+            yield hidden(place / each, folder=False)
     for secret in SECRETS:
         inside = home / secret
         if inside.is_relative_to(place) and (found := real / inside.relative_to(place)).exists():
             if not found.is_symlink():
                 yield hidden(inside, folder=found.is_dir())
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208  names are enough
+    except OSError:
+        return []
 
 
 def _may_show(home: Path, place: Path, real: Path, writable: Path) -> bool:

@@ -65,8 +65,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # bubblewrap is started with some blocked
     try:
         os.execvp(command[0], command)  # noqa: S606  that is what it is for
-    except OSError as error:
-        control.send(json.dumps({"errno": error.errno}).encode())
+    except (OSError, ValueError) as error:  # Python takes no empty name; to the system it is one of no file
+        control.send(json.dumps({"errno": getattr(error, "errno", errno.ENOENT)}).encode())
         sys.exit(126)
 
 

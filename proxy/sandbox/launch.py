@@ -16,7 +16,7 @@ from proxy.boundary import Boundary
 from proxy.errors import OutgateError
 from proxy.sandbox import aftermath, child
 from proxy.sandbox.confined import PORT, Confined, NotStarted, confined
-from proxy.sandbox.environment import environment
+from proxy.sandbox.environment import environment, left_out
 from proxy.sandbox.layout import Certificates, Layout, Wanted, kept_folder, lay_out
 from proxy.sandbox.made import made
 from proxy.sandbox.profile import Profile
@@ -122,7 +122,7 @@ def run_unconfined(plan: Plan, served: Served, environ: Mapping[str, str], outpu
         return child.wait(start)
 
 
-def describe(plan: Plan, served: Served, layout: Layout | None) -> None:
+def describe(plan: Plan, served: Served, layout: Layout | None, environ: Mapping[str, str]) -> None:
     """Say on stderr what the command is held by, before it starts."""
     if layout is None:
         terminal.note(
@@ -132,7 +132,7 @@ def describe(plan: Plan, served: Served, layout: Layout | None) -> None:
     terminal.note(f"outgate: sandbox {plan.name} · policy {served.policy.name} · project {plan.project}")
     if layout.hidden:
         terminal.note("outgate: hidden in the project: " + _few(layout.hidden))
-    for note in layout.notes:
+    for note in (*layout.notes, *(f"{name} is left out: it holds a login" for name in left_out(environ))):
         terminal.note(f"outgate: {note}")
 
 

@@ -57,8 +57,8 @@ class Layout:
 
     `path` are the folders of PATH that are inside. `hidden` and `readonly` are what of the project is masked or cannot
     be written, as paths from its root; `made` are files that have to be there before, with what they say; `held` what
-    is masked or read-only by itself and not by its folder; `repositories` every `.git` in the project; `notes` what its
-    user should know.
+    is masked or read-only by itself and not by its folder; `repositories` every one in the project; `ssh_hosts`
+    where its remotes are reached by SSH; `notes` what its user should know.
     """
 
     mounts: tuple[Mount, ...]
@@ -70,6 +70,7 @@ class Layout:
     made: tuple[tuple[Path, bytes], ...] = ()
     held: tuple[Path, ...] = ()
     repositories: tuple[Path, ...] = ()
+    ssh_hosts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -79,12 +80,12 @@ def lay_out(wanted: Wanted) -> Layout:
     where, profile = _real(wanted.project, "project"), wanted.profile
     if not work.is_relative_to(where):
         raise ConfigError("the working folder is not in the project", "start in the project", str(work))
-    ours = _ours(where, wanted.interpreter)
+    ours, notes = _ours(where, wanted.interpreter), list[str]()
     project = project_mounts(where, profile, (*wanted.protected, *ours), wanted.secret, home, wanted.search_path)
     mounts = [
         *system(wanted.uid),
         *added(profile.system, home, wanted.secret),
-        *home_mounts(home, wanted.kept, profile, where),
+        *home_mounts(home, wanted.kept, profile, where, notes),
         *_trust(wanted.certificates),
     ]
     mounts += _interpreter(wanted.interpreter, mounts, home, where)
@@ -105,7 +106,8 @@ def lay_out(wanted: Wanted) -> Layout:
         made=project.made,
         held=project.held,
         repositories=project.repositories,
-        notes=(*project.notes, *(f"{each} is read-only: Outgate runs from there" for each in ours)),
+        ssh_hosts=project.ssh_hosts,
+        notes=(*project.notes, *notes, *(f"{each} is read-only: Outgate runs from there" for each in ours)),
     )
 
 

@@ -19,34 +19,44 @@ _SKIPPED = frozenset(
     {".git", ".hg", ".svn", ".jj", "node_modules", ".venv", "venv", ".tox", ".nox", "__pycache__", "site-packages"}
     | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".gradle", ".next", ".cache", "target", "vendor"}
 )
+_BARE = frozenset({"HEAD", "objects", "refs"})  # what git looks for (gitrepository-layout(5))
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY")
-_USERINFO = rb"://[^/\s:@]+:[^/\s@$]+@"
+_LOGIN = re.compile(rb"://[^/\s@$]+@")  # of an index: a token may stand there as a name without a password
 # Names that say little: such a file is masked for what it holds. A variable in the place of a value is no secret.
 _CONTENT: dict[str, re.Pattern[bytes]] = {
     "*.pem": _PRIVATE_KEY,
     "*.key": _PRIVATE_KEY,
-    ".npmrc": re.compile(rb"_(?:auth|authToken|password)\s*=\s*[^\s$]|" + _USERINFO, re.IGNORECASE),
+    ".npmrc": re.compile(
+        rb"_(?:auth|authToken|password)[\"']?\s*=\s*[\"']?[^\s$\"']|" + _PRIVATE_KEY.pattern + b"|" + _LOGIN.pattern,
+        re.IGNORECASE,
+    ),
+    "pip.conf": _LOGIN,
     ".yarnrc.yml": re.compile(rb"npmAuth(?:Token|Ident):\s*[\"']?[^\s$\"']", re.IGNORECASE),
-    ".gitconfig": re.compile(rb"extraheader|" + _USERINFO, re.IGNORECASE),
-    "config": re.compile(rb"extraheader|" + _USERINFO, re.IGNORECASE),
 }
+_GIT = re.compile(rb"extraheader|://[^/\s:@]+:[^/\s@$]+@|://[^/\s:@$]{20,}@", re.IGNORECASE)
+_CARGO = re.compile(rb"(?:token|password)[\"']?\s*=\s*[\"'][^\"']|" + _LOGIN.pattern, re.IGNORECASE)
+# Of the home folder: settings of git and cargo, uv, Go.
+_SETTINGS = {".gitconfig": _GIT, "config": _GIT, "config.toml": _CARGO, "uv.toml": _LOGIN, "env": _LOGIN}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a scan found: files and folders to mask, without links, and each `.git` below the project's own.
 
-    `whole` is false if a bound was reached.
+    `bare` are folders that git takes for repositories without a `.git` when somebody is in them. `whole` is false if a
+    bound was reached.
     """
 
     paths: tuple[Path, ...]
     repositories: tuple[Path, ...]
+    bare: tuple[Path, ...]
     whole: bool
 
 
 def holds_secret(path: Path, name: str) -> bool:
     """Whether a file of such a name is one that has to be masked: for some names what is in it decides."""
-    pattern = next((pattern for form, pattern in _CONTENT.items() if fnmatchcase(name, form)), None)
+    known = {**_CONTENT, **_SETTINGS}
+    pattern = next((pattern for form, pattern in known.items() if fnmatchcase(name, form)), None)
     if pattern is None:
         return False
     try:
@@ -59,13 +69,22 @@ def holds_secret(path: Path, name: str) -> bool:
         return False
 
 
+def holds_login(address: str) -> bool:
+    """Whether an address holds the name or password of somebody."""
+    return _LOGIN.search(os.fsencode(address)) is not None
+
+
 def scan(project: Path, patterns: Sequence[str]) -> Found:
     """What of a project has to be masked: what the patterns name, and every socket, which may lead out."""
     named = _matcher(patterns)
     waiting, left, found = deque([str(project)]), MAX_ENTRIES, dict.fromkeys(bound(project))
     repositories: list[Path] = []
+    bare: list[Path] = []
     while waiting and left > 0 and len(found) < MAX_MASKS:
-        for entry in _entries(waiting.popleft()):
+        entries = _entries(folder := waiting.popleft())
+        if {entry.name for entry in entries} >= _BARE:
+            bare.append(Path(folder))
+        for entry in entries:
             left -= 1
             if entry.name == ".git":
                 repositories += [Path(entry.path)]
@@ -74,11 +93,15 @@ def scan(project: Path, patterns: Sequence[str]) -> Found:
             elif entry.is_dir(follow_symlinks=False):
                 if entry.name not in _SKIPPED:
                     waiting.append(entry.path)
+                elif holds_secret(own := Path(os.path.realpath(f"{entry.path}/pip.conf")), "pip.conf"):
+                    found.update({own: None} if own.is_relative_to(project) else {})  # of a virtual environment
             elif not entry.is_file() and not entry.is_symlink() and _is_socket(entry):
                 found[Path(entry.path)] = None
     repositories = [path for path in repositories if path.parent != project]
     whole = not waiting and len(found) <= MAX_MASKS and len(repositories) <= MAX_REPOSITORIES
-    return Found(tuple(sorted(found))[:MAX_MASKS], tuple(repositories[:MAX_REPOSITORIES]), whole)
+    return Found(
+        tuple(sorted(found))[:MAX_MASKS], tuple(repositories[:MAX_REPOSITORIES]), tuple(bare[:MAX_REPOSITORIES]), whole
+    )
 
 
 def bound(project: Path, table: Path = Path("/proc/net/unix")) -> Iterator[Path]:

@@ -32,6 +32,7 @@ class Project:
     made: tuple[tuple[Path, bytes], ...]
     held: tuple[Path, ...]
     repositories: tuple[Path, ...]
+    ssh_hosts: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -76,7 +77,8 @@ def project_mounts(  # noqa: PLR0913, PLR0917  each is a part of it
         readonly=tuple(_words(project, (*held, *git.empty, *policies))),
         made=git.made,
         held=tuple(dict.fromkeys((*held, *masked.paths))),
-        repositories=(project / ".git", *masked.repositories),
+        repositories=(project / ".git", *masked.repositories, *masked.bare),
+        ssh_hosts=tuple(git_config.ssh_hosts([*_configs(git), project / ".gitmodules"])),
         notes=tuple(notes),
     )
 
@@ -95,12 +97,16 @@ def _folder(project: Path, path: Path) -> Path:
 
 def _named(git: Git, project: Path, home: Path, search_path: Sequence[str]) -> Iterator[Path]:
     """What of the project git's configuration names: it could start programs of it on the host."""
-    files = [path for path in git.readonly if path.name in ("config", "config.worktree")]
+    files = _configs(git)
     if not files:
         return
     for path in git_config.named([*files, *git_config.of_user(home, os.environ)], project, home, search_path):
         if (real := _inside(project, path)) is not None:
             yield real
+
+
+def _configs(git: Git) -> list[Path]:
+    return [path for path in git.readonly if path.name in ("config", "config.worktree")]
 
 
 def check_place(project: Path, home: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from proxy.policy.reason import WORDING, Reason
+from proxy.quantity import counted
 from proxy.review.seen import Seen
 
 _MOST_REACHED = 4
@@ -47,7 +48,7 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """At most ten lines for a terminal."""
         passed, refused = self.reached.total(), self.refused.total()
-        yield f"{_count(passed, 'request')} passed, {refused} refused"
+        yield f"{counted(passed, 'request')} passed, {refused} refused"
         if passed:
             yield "reached: " + _named(f"{host} {count}" for host, count in self.reached.most_common())
         if self.credentials:
@@ -56,9 +57,10 @@ class Summary:
             yield f"{self.observed} of these would be refused without `mode: observe`"
         for kind, count in self.refused.most_common(_MOST_REFUSED):
             port = "" if kind.port in {0, 443} else f":{kind.port}"
-            yield f"refused {count} times: {kind.host or 'no host'}{port}, {WORDING[kind.reason].title} ({kind.reason})"
+            why = f"{WORDING[kind.reason].title} ({kind.reason})"
+            yield f"refused {counted(count, 'time')}: {kind.host or 'no host'}{port}, {why}"
         if len(self.refused) > _MOST_REFUSED:
-            yield f"and {len(self.refused) - _MOST_REFUSED} more kinds"
+            yield f"and {counted(len(self.refused) - _MOST_REFUSED, 'more kind')}"
 
 
 def summarise(events: Iterable[Seen]) -> Summary:
@@ -83,7 +85,3 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(found[:_MOST_REACHED]) + (
         f" and {len(found) - _MOST_REACHED} more" if len(found) > _MOST_REACHED else ""
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from proxy.audit import files, journal, sink
-from proxy.audit.event import event_of
+from proxy.audit.event import event_of, last_line, line_of
 from proxy.audit.sanitise import sanitise
-from proxy.audit.sink import AuditSink, AuditUnavailable, recover
+from proxy.audit.sink import AuditSink, AuditUnavailable, encode, recover
 from proxy.errors import ConfigError
 from proxy.exchange import Exchange, new_id
 from proxy.policy.decide import Decision
+from proxy.policy.host import parse_host
 from proxy.policy.reason import Reason
 from proxy.policy.rules import Policy
 
@@ -225,6 +226,31 @@ def test_hostile_text_cannot_break_a_line_or_a_terminal(tmp_path: Path) -> None:
     path = events(tmp_path)[0]["path"]
     assert path.isprintable()
     assert len(path) <= 2048
+
+
+HOSTILE = '"\\,"verdict":"allow\u00fc\u2028\U0001f600\udc80\x00'
+
+
+@pytest.mark.parametrize("text", ["", "plain", HOSTILE])
+@pytest.mark.parametrize("seconds", [None, 0.0, 1e-9, 0.0123456789, 1e9])
+def test_a_line_is_byte_for_byte_what_json_makes_of_it(text: str, seconds: float | None) -> None:
+    one = exchange("/" + text)
+    one.query_keys, one.detail, one.sandbox, one.method = (text, "b"), text, text, text
+    one.host, one.port, one.status, one.credential = parse_host("api.example.com"), 443, 200, text
+    one.first_byte = None if seconds is None else one.started + seconds
+    for line in (line_of(one, one.started + (seconds or 0)), line_of(one, end="open")):
+        assert line == encode(json.loads(line))
+
+
+@pytest.mark.parametrize("text", ["plain", HOSTILE])
+def test_an_event_that_goes_on_from_its_journal_is_the_whole_event(text: str) -> None:
+    one = exchange("/" + text)
+    one.query_keys = (text,)
+    begun = line_of(one, end="open")
+    one.end, one.status, one.detail, one.sent = "complete", 200, text, True
+    last, whole = json.loads(last_line(begun, one)), event_of(one)
+    assert list(last) == list(whole)
+    assert {**last, "duration_ms": 0} == {**whole, "duration_ms": 0}
 
 
 @pytest.mark.parametrize(("text", "safe"), [("plain", "plain"), ("ü", "ü"), ("a\nb", "a\\nb"), ("\x7f", "\\x7f")])

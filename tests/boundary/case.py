@@ -69,7 +69,9 @@ class Anew:
 
 @dataclass(frozen=True, slots=True)
 class Become:
-    """The operator writes another policy: `whole` (as at the start), `revoked` (without good.example) or `broken`."""
+    """The operator writes another policy: `whole` (as at the start), `revoked` (without good.example), `keyless`
+    (without a credential for it) or `broken`.
+    """
 
     policy: str
 

@@ -22,6 +22,7 @@ PUBLIC = {
     "name-nul.example": "11.0.0.25",
     "constrained.example": "11.0.0.26",
     "client-cert.example": "11.0.0.27",
+    "denies.example": "11.0.0.28",
 }
 # Whatever else is asked for is the attacker's, and leads there.
 ATTACKER = "11.0.0.66"

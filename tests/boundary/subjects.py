@@ -30,6 +30,7 @@ HOSTS = (
     "h2up.example",
     "free.example",
     "tunnel.example",
+    "denies.example",
 )
 BAD_PEERS = (
     "wrong-name.example",
@@ -43,6 +44,7 @@ BAD_PEERS = (
 )
 SUFFIXES = (".wild.example", ".vet.example")
 PATHS = {"paths.example": "/public/"}
+DENIED = {"denies.example": ("/admin", "DELETE")}
 POLICY = """
 version: 1
 name: main
@@ -52,11 +54,15 @@ allow:
   - {id: paths, why: w, hosts: [paths.example], access: any, paths: ["/public/**"]}
   - {id: other, why: w, hosts: [other.example], access: any, credential: other}
   - {id: h2, why: w, hosts: [h2.example, h2up.example], access: any, http2: true, credential: h2}
+  - {id: denies, why: w, hosts: [denies.example], access: any, paths: [/**], encoded_slash: keep}
   - {id: free, why: w, hosts: [free.example], access: any}
   - {id: wild, why: w, hosts: ["*.wild.example"], access: any}
   - {id: vetted, why: w, hosts: ["*.vet.example"], access: any}
   - {id: tunnel, why: w, hosts: [tunnel.example], inspect: false}
   - {id: peers, why: w, hosts: [PEERS]}
+deny:
+  - {id: admin, why: w, hosts: [denies.example], paths: [/admin/**]}
+  - {id: delete, why: w, hosts: [denies.example], methods: [DELETE]}
 credentials:
   good: {from: "env:GOOD", hosts: [good.example], inject: {bearer: true}, placeholder: GOOD}
   h2: {from: "env:GOOD", hosts: [h2.example, h2up.example], inject: {bearer: true}}
@@ -66,6 +72,7 @@ EMPTY = "version: 1\nname: main\n"
 WRITTEN = {
     "whole": POLICY,
     "revoked": re.sub(r"(?m)^  (- \{id: good,|good:).*\n", "", POLICY),
+    "keyless": re.sub(r"(?m)(^  good:.*\n|, credential: good(?=}))", "", POLICY),
     "broken": POLICY + "allow: [\n",
 }
 
@@ -74,11 +81,11 @@ class Subject(Protocol):
     """A running proxy, which trusts the CA file for upstreams.
 
     `setup` is `main`; `empty`, with a policy that allows nothing; or `shared`, at `SHARED`, for several sandboxes that
-    have tokens. But for `empty`, `HOSTS` may be reached with any method, those of `PATHS` below that path, `BAD_PEERS`
-    and names that end in `SUFFIXES` too, over https (plain.example over http too; tunnel.example is not inspected).
-    `SECRETS` are injected as `Authorization: Bearer`. `become` writes another policy (see `case.Become`) and returns
-    when it was read. `fill` puts values for the marks of `case.py`; `written` is all that it wrote anywhere; `shown` is
-    what other processes see of it.
+    have tokens. But for `empty`, `HOSTS` may be reached with any method, those of `PATHS` below that path, those of
+    `DENIED` not below that path nor with that method, `BAD_PEERS` and names that end in `SUFFIXES` too, over https
+    (plain.example over http too; tunnel.example is not inspected). `SECRETS` are injected as `Authorization: Bearer`.
+    `become` writes another policy (see `case.Become`) and returns when it was read. `fill` puts values for the marks of
+    `case.py`; `written` is all that it wrote anywhere; `shown` is what other processes see of it.
     """
 
     def __init__(self, folder: Path, setup: str, ca_file: Path) -> None: ...
@@ -242,7 +249,12 @@ class Stock:
             ],
             "suffixes": SUFFIXES,
             "paths": PATHS,
-            "secrets": SECRETS,
+            "denied": DENIED,
+            "secrets": {
+                host: secret
+                for host, secret in SECRETS.items()
+                if not (self._policy == "keyless" and host == "good.example")
+            },
         }
         text = json.dumps(naive | ({"hosts": [], "suffixes": [], "secrets": {}} if empty else {}))
         self._config.write_text("[" + text if self._policy == "broken" else text, encoding="utf-8")

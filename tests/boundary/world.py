@@ -334,9 +334,9 @@ def _named_gzip(name: bytes, body: bytes) -> bytes:
 _ACCEPT = b"ICX+Yqv66kxgM0FcWaLWlFLwTAI="  # of a key of sixteen zero bytes (RFC 6455 section 4.2.2)
 
 
-def _websocket(accept: bytes, more: bytes = b"", protocol: bytes = b"websocket") -> bytes:
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nX-World: yes\r\nConnection: Upgrade\r\n"
+def _websocket(accept: bytes, more: bytes = b"", protocol: bytes = b"websocket", version: bytes = b"HTTP/1.1") -> bytes:
+    return version + (
+        b" 101 Switching Protocols\r\nX-World: yes\r\nConnection: Upgrade\r\n"
         b"Upgrade: %b\r\nSec-WebSocket-Accept: %b\r\n%b\r\nworld: switched\r\n" % (protocol, accept, more)
     )
 
@@ -346,10 +346,20 @@ def _chunked(*parts: bytes, trailer: bytes = b"") -> list[bytes]:
     return [head, *(b"%x\r\n%b\r\n" % (len(part), part) for part in parts), b"0\r\n" + trailer + b"\r\n"]
 
 
+_stored: list[bytes] = []
+
+
+def _store(key: str) -> list[bytes]:
+    _stored.append(key.encode())
+    return [_reply(b"ok")]
+
+
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nX-World: yes\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
 # What an upstream does, by path. The key is what stood in Authorization, which a bad upstream hands back.
 ANSWERS: dict[str, Callable[[str], list[bytes]]] = {
     "/echo": lambda key: [_reply(b"<" + key.encode() + b">")],
+    "/store": _store,
+    "/stored": lambda _: [_reply(b"<" + _stored[-1] + b">")],
     "/echo-header": lambda key: [_reply(b"ok", b"X-Echo: " + key.encode() + b"\r\n")],
     "/echo-base64": lambda key: [_reply(base64.b64encode(b"user:" + key.encode()))],
     "/echo-hex": lambda key: [_reply(key.encode().hex().encode())],
@@ -364,6 +374,7 @@ ANSWERS: dict[str, Callable[[str], list[bytes]]] = {
     "/ws-two-keys": lambda _: [_websocket(_ACCEPT, b"Sec-WebSocket-Accept: AAAA\r\n")],
     "/ws-list": lambda _: [_websocket(_ACCEPT, protocol=b"websocket, h2c")],
     "/ws-two": lambda _: [_websocket(_ACCEPT, b"Upgrade: h2c\r\n")],
+    "/ws-old": lambda _: [_websocket(_ACCEPT, version=b"HTTP/1.0")],
     "/ws-extension": lambda _: [_websocket(_ACCEPT, b"Sec-WebSocket-Extensions: permessage-deflate\r\n")],
     "/echo-split": lambda key: _chunked(*(bytes([octet]) for octet in key.encode()), b"end"),
     "/echo-slow": lambda key: _chunked(key[:9].encode(), key[9:12].encode(), key[12:].encode(), b"end"),
@@ -372,6 +383,8 @@ ANSWERS: dict[str, Callable[[str], list[bytes]]] = {
     "/echo-flood": lambda key: [_reply((key[:-1] + "#").encode() * 200 + key.encode())],
     "/echo-reason": lambda key: [_reply(b"ok", status=b"200 " + key.encode())],
     "/switch": lambda _: [_SWITCH % b"anything", b"world: switched\r\n"],
+    "/switch-old": lambda _: [(_SWITCH % b"anything").replace(b"/1.1", b"/1.0", 1), b"world: switched\r\n"],
+    "/switch-bare": lambda _: [b"HTTP/1.1 101 \r\nX-World: yes\r\nContent-Length: 17\r\n\r\nworld: switched\r\n"],
     "/h2c": lambda _: [_SWITCH % b"h2c", b"world: switched\r\n"],
     "/interim": lambda _: [b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", _reply(b"final")],
     "/two-lengths": lambda _: [

@@ -128,7 +128,7 @@ def test_what_is_not_covered_is_said_and_not_intact(outgate: Any, logs: Logs) ->
     (logs.folder / "worker-0.jsonl.1").write_bytes(lines(event()))
     result = outgate(*COMMANDS)
     assert result.code == 1
-    assert "warning: worker-5: 2 lines of a time before the chain are not covered" in result.err
+    assert "warning: worker-5: not covered are 2 lines of a time before the chain" in result.err
     assert "worker-0.jsonl.1: not covered" in result.err
     assert result.out.endswith("\nnot covered\n")
 

@@ -66,7 +66,7 @@ def test_coverage_names_every_rule_that_nothing_touches(outgate: Any, suite: Pat
     assert lines[len(FAILURE) :] == [
         "untouched: web/web.yaml:10: allow rule docs",
         "untouched: web/web.yaml:13: allow rule updates",
-        "2 of 4 rules are touched by an expectation",
+        "2 of 4 rules touched by an expectation",
         "1 passed, 1 failed",
     ]
 

@@ -445,3 +445,35 @@ def test_a_key_in_a_header_of_another_service_is_read(name: bytes) -> None:
 def test_a_key_in_a_query_of_another_service_is_read(key: str) -> None:
     found = list(read_slots(slots_of(ANY_SPEC), (), f"/?{key}=own", frozenset()))
     assert [slot.content for slot in found] == [Content.FOREIGN]
+
+
+SIGNED = "sv=2024-11-04&se=2030-01-01&sr=c&sp=rw&sig=own"
+GOOGLE = generic("storage.googleapis.com", bearer=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "query", "slots"),
+    [
+        (ANY_SPEC, SIGNED, ["query sig"]),
+        (ANY_SPEC, "%53ig=own&SV=2024-11-04", ["query sig"]),
+        (ANY_SPEC, "sig=own;sp=rw", ["query sig"]),
+        (ANY_SPEC, "sig=own", []),
+        (ANY_SPEC, "sig=own&page=2&separator=x", []),
+        (ANY_SPEC, "sv=1&se=2", []),
+        (ANY_SPEC, "tempauth=own", ["query tempauth"]),
+        (ANY_SPEC, "upload_id=7", []),
+        (GOOGLE, "uploadType=resumable&upload_id=own", ["query upload_id"]),
+        (GOOGLE, "uploadType=resumable&name=a", []),
+    ],
+)
+def test_a_signed_address_is_somebody_s_key(spec: CredentialSpec, query: str, slots: list[str]) -> None:
+    found = list(read_slots(slots_of(spec), (), f"/?{query}", frozenset()))
+    assert [slot.slot for slot in found] == slots
+
+
+def test_a_signature_is_cleared_where_the_client_s_key_is_overwritten() -> None:
+    spec = replace(ANY_SPEC, replace_client_credentials=True)
+    assert check(spec, target=f"/?a=1&{SIGNED}", host="api.example.com").reason is None
+    _, target = inject(spec, Inject(bearer=True), SECRET, (), f"/?a=1&{SIGNED}")
+    assert target == f"/?a=1&{SIGNED.removesuffix('&sig=own')}"
+    assert inject(spec, Inject(bearer=True), SECRET, (), "/?a=1&sig=x")[1] == "/?a=1&sig=x"

@@ -36,6 +36,8 @@ allow:
     why: plain too
     hosts: [plain.example]
     schemes: [http, https]
+  - {id: keyed, why: files of the key, hosts: [dav.example], access: any, paths: [/keyed/**], credential: dav}
+  - {id: open, why: files of everybody, hosts: [dav.example], access: any, paths: [/open/**]}
   - id: private
     why: a name that resolves to this machine
     hosts: [localhost]
@@ -46,6 +48,10 @@ credentials:
     hosts: [good.example]
     inject: {bearer: true}
     placeholder: GOOD
+  dav:
+    from: env:SECRET
+    hosts: [dav.example]
+    inject: {bearer: true}
 """
 
 
@@ -68,6 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         hosts = (
             "good.example:443",
             "packages.example:443",
+            "dav.example:443",
             "plain.example:443",
             "plain.example:80",
             "evil.example:443",
@@ -371,13 +378,32 @@ def test_hop_by_hop_and_override_headers_stay_behind(world: World) -> None:
     assert world.upstream.record.last.values("authorization") == [f"Bearer {SECRET}"]
 
 
-def test_an_unasked_switch_of_protocols_is_refused(world: World) -> None:
-    world.upstream.on(
-        "/switch", answers.raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nraw")
-    )
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+@pytest.mark.parametrize("fields", [b"Upgrade: x\r\nConnection: upgrade\r\n", b"Content-Length: 3\r\n"])
+def test_an_unasked_switch_of_protocols_is_a_broken_answer(world: World, version: bytes, fields: bytes) -> None:
+    world.upstream.on("/switch", answers.raw(version + b" 101 Switching Protocols\r\n" + fields + b"\r\nraw"))
     with world.outgate.tunnel("good.example:443") as client:
-        client.send(b"GET /switch HTTP/1.1\r\nHost: good.example\r\n\r\n")
-        assert outcome(client) == "protocol_not_allowed"
+        answer = client.request("GET", "/switch", "good.example")
+    assert (answer.status, answer.json()["reason"], b"raw" in answer.body) == (502, "upstream_unreachable", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "expected"),
+    [
+        ("/keyed/a", "/keyed/b", "200"),
+        ("/open/a", "https://dav.example/open/b", "200"),
+        ("/keyed/a", "/open/b", "path_not_allowed"),
+        ("/open/a", "/keyed/b", "path_not_allowed"),
+        ("/keyed/a", "/secret", "path_not_allowed"),
+        ("/keyed/a", "https://evil.example/keyed/b", "authority_mismatch"),
+    ],
+)
+def test_a_second_place_gets_no_other_key(world: World, path: str, place: str, expected: str) -> None:
+    reached = len(world.upstream.record.requests)
+    with world.outgate.tunnel("dav.example:443") as client:
+        client.send(f"MOVE {path} HTTP/1.1\r\nHost: dav.example\r\nDestination: {place}\r\n\r\n".encode())
+        assert outcome(client) == expected
+    assert len(world.upstream.record.requests) - reached == (expected == "200")
 
 
 def test_alt_svc_does_not_show_a_way_past_the_proxy(world: World) -> None:

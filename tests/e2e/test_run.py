@@ -51,7 +51,7 @@ def test_a_refusal_can_be_read_inside_and_is_summed_up_outside(place: Place) -> 
     summary = place.folder / "summary.json"
     done = place.shell("curl -sS https://evil.example/", options=("--summary-file", str(summary), "--name", "job-7"))
     assert json.loads(done.stdout)["reason"] == "host_not_allowed"
-    assert "refused 1 times: evil.example" in done.stderr
+    assert "refused 1 time: evil.example" in done.stderr
     assert len(done.stderr.splitlines()) <= 12
     told = json.loads(summary.read_text())
     assert told["sandbox"] == "job-7"
@@ -150,10 +150,26 @@ def test_the_policy_cannot_be_changed_from_inside(place: Place) -> None:
         (("sh", "-c", "kill -9 $$"), 137),
         (("no-such-command",), 127),
         (("/etc/passwd",), 126),
+        (("",), 127),
     ],
 )
 def test_the_exit_status_is_that_of_the_command(place: Place, command: tuple[str, ...], status: int) -> None:
     assert place.run(*command).returncode == status
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_standard_streams_that_are_closed(place: Place, closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *place.command("sh", "-c", "cat; echo ran; exit 7")]
+    done = subprocess.run(command, env=place.environment(), cwd=place.project, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (7, b"ran\n"), done.stderr
+
+
+def test_a_working_folder_that_is_gone(place: Place) -> None:
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *place.command("true")]
+    (gone := place.folder / "gone").mkdir()
+    done = subprocess.run(command, env=place.environment(), cwd=gone, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot look at the working folder")
 
 
 def test_what_is_wrong_is_said_before_anything_starts(place: Place) -> None:

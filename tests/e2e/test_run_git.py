@@ -108,6 +108,7 @@ def test_new_repositories_and_files_that_the_host_believes_are_said(place: Place
         export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
         mkdir -p node_modules/lib && cd node_modules/lib && git init -q . && git commit -qm x --allow-empty && cd ../..
         git add -f node_modules/lib && git commit -qm lib
+        mkdir -p docs/objects docs/refs && echo 'ref: refs/heads/main' > docs/HEAD
         echo 'connect_to: []' > outgate.yaml
         """
     )
@@ -115,7 +116,7 @@ def test_new_repositories_and_files_that_the_host_believes_are_said(place: Place
     warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: new")]
     assert len(warnings) == 2, done.stderr
     assert "outgate.yaml" in warnings[0]
-    assert "node_modules/lib/.git" in warnings[1]
+    assert "docs, node_modules/lib/.git" in warnings[1]
 
 
 def test_what_the_host_replaces_during_a_run_is_said(place: Place) -> None:

@@ -4,13 +4,17 @@ import csv
 import gzip
 import io
 import json
+import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy import terminal
 from proxy.cli import main
+from proxy.cli.audit.answers import give
 from tests.review.events import lines, passed, refused
 
 LLM = {
@@ -20,7 +24,7 @@ LLM = {
 }  # fmt: skip
 DAY = 86_400
 PAST = -2200  # days; the 11th of November 2020: nobody reviews what is to come
-NUMBERS = iter(range(1, 10_000))
+NUMBERS = count(1)
 
 
 def at(day: float, method: str = "GET", url: str = "https://a.example/", **given: Any) -> dict[str, Any]:
@@ -116,6 +120,28 @@ def test_what_is_odd_stands_at_the_head(audit: Any) -> None:
     assert upload in words
     assert "cost: 2026-12-10 cost $15.0" in words
     assert "cost: one cost $15.0" in words
+
+
+def test_quiet_ways_out_are_named_and_usual_work_is_not(audit: Any) -> None:
+    odd = [
+        at(25, url="https://docs.example/1", sandbox="three", credential="anthropic", injected=True),
+        *(refused("host_not_allowed", url=f"https://h{n}.example/", sandbox="four", at=26 * DAY + n, id=f"{n:026}")
+          for n in range(12)),
+        *(at(24 + n / 1000, url=f"https://docs.example/page/{n:0>60}", sandbox="five") for n in range(150)),
+        *(at(23 + n / 1000, url=f"https://docs.example/page/1?{n:0>60}=1", sandbox="two") for n in range(150)),
+        *(at(22.1 + n / 50_000, url="https://docs.example/page/1", sandbox="one") for n in range(600)),
+    ]  # fmt: skip
+    write(*sorted([*month(), *odd], key=lambda each: each["time"]))
+    found = [(row["what"], row["words"]) for row in audit("summary", "--json").json["findings"]]
+    assert {what for what, _ in found} == {"new use", "search for hosts", "long paths", "burst"}
+    words = "\n".join(words for _, words in found)
+    assert "the credential anthropic was first used at docs.example 2026-12-15 10:00: 1 time by three" in words
+    assert "four asked for 12 hosts that are refused and that few ask for; a sandbox usually asks for 0" in words
+    assert "five sent 9.9 kB to docs.example in paths and names of query parameters on 2026-12-14: 66 bytes" in words
+    assert "two sent 10.1 kB to docs.example in paths and names" in words
+    assert "one made 601 requests in the hour from 2026-12-12 12:00; a sandbox usually makes 1" in words
+    first = audit("new", "--json", "--since", "2026-12-10").json["hosts"]
+    assert len(first) == 12
 
 
 def test_since_and_names_choose_and_first_seen_is_of_all(audit: Any) -> None:
@@ -353,34 +379,43 @@ def test_files_that_were_closed_between_two_looks_are_not_lost(tmp_path: Path) -
 
 # --- forms ---
 
+CUT = "-- another form --"
 STEER = "\x1b[31m\u202e|<script>`x`"
 
 
-@pytest.mark.parametrize(
-    ("command", "form"),
-    [(command, form) for command in ("summary", "new", "denied") for form in ("text", "json", "csv", "markdown")],
-)
-def test_every_form_is_what_it_says_and_steers_no_terminal(audit: Any, command: str, form: str) -> None:
+FORMS = ("text", "json", "csv", "markdown")
+
+
+@pytest.mark.parametrize("command", ["summary", "new", "denied"])
+def test_every_form_is_what_it_says_and_steers_no_terminal(
+    audit: Any, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[f"proxy.cli.audit.{command}"]
+
+    def every(answer: Any, _: str, facts: dict[str, Any]) -> None:
+        for form in FORMS:
+            terminal.say(CUT)
+            give(answer, form, facts)
+
+    monkeypatch.setattr(module, "give", every)
     write(
         at(0, path=f"/{STEER}", sandbox=STEER, credential=STEER, injected=True, llm={**LLM, "model": STEER}),
         refused("host_not_allowed", sandbox="=1+1", host=f"{STEER}.example", rule=STEER, id="9" * 26),
     )
-    result = audit(command, *([] if form == "text" else [f"--{form}"]))
+    result = audit(command)
     assert result.code == 0
     assert not set(result.out) & {"\x1b", "\u202e"}
-    if command == "summary" and form in {"text", "csv"}:
-        first, hosts = ("LOOK AT THESE FIRST", "HOSTS") if form == "text" else ("# findings", "# hosts")
-        assert result.out.index(first) < result.out.index(hosts)
-    if (command, form) == ("new", "text"):
-        assert "nobody has marked the log as reviewed, so all of it is new" in result.out
+    text, plain, table, marked = result.out.split(f"{CUT}\n")[1:]
+    if command == "summary":
+        assert text.index("LOOK AT THESE FIRST") < text.index("HOSTS")
+        assert table.index("# findings") < table.index("# hosts")
+    if command == "new":
+        assert "nobody has marked the log as reviewed, so all of it is new" in text
         last = "when you have read it: outgate audit mark-reviewed --until 2026-11-20T10:00:00.010"
-        assert result.out.splitlines()[-1] == last
-    if form == "markdown":
-        assert "<script>" not in result.out
-    if form == "csv":
-        assert ",=1+1" not in result.out
-    if form == "json":
-        json.loads(result.out)
+        assert last in text.splitlines()
+    assert "<script>" not in marked
+    assert ",=1+1" not in table
+    json.loads(plain)
 
 
 def test_an_empty_log_is_no_mistake(audit: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.config.load import load_policy
 from proxy.policy.credential import CredentialSpec
-from proxy.policy.decide import ConnectDecision, Decision, decide, decide_connect
+from proxy.policy.decide import ConnectDecision, Decision, decide, decide_both, decide_connect
 from proxy.policy.host import HostPattern, parse_authority, parse_host
 from proxy.policy.path import parse_pattern
 from proxy.policy.reason import Reason
@@ -87,6 +87,44 @@ def test_methods_that_a_query_names_may_be_allowed_by_several_rules_in_the_same_
             }
             assert decide(replace(policy_of(rules, []), credentials=specs), request, TODAY).allowed is same
     assert decision.reason is (Reason.ALLOWED if allowed else Reason.METHOD_NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("target", "place", "expected"),
+    [
+        ("/keyed/a", "/keyed/b", "allowed keyed"),
+        ("/keyed/a", "/other/b", "path_not_allowed other"),
+        ("/keyed/a", "/open/b", "path_not_allowed open"),
+        ("/open/a", "/keyed/b", "path_not_allowed keyed"),
+        ("/open/a", "/open/b", "allowed open"),
+        ("/keyed/a", "/secret", "denied_by_rule secret"),
+        ("/keyed/a", "/nowhere", "path_not_allowed keyed"),
+        ("/nowhere", "/keyed/b", "path_not_allowed keyed"),
+    ],
+)
+def test_a_second_place_is_written_to_in_the_same_way_or_not_at_all(target: str, place: str, expected: str) -> None:
+    hosts, networks = (HostPattern("a.example"),), (ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16"))
+    rules = [
+        Rule(id=name, where="x:1", hosts=hosts, methods=None, paths=(parse_pattern(f"/{name}/**"),), **more)
+        for name, more in (
+            ("keyed", {"credential": "c", "networks": networks[:1]}),
+            ("other", {"credential": "d"}),
+            ("open", {"networks": networks[1:]}),
+        )
+    ]
+    deny = [Rule(id="secret", where="x:1", hosts=hosts, methods=None, paths=(parse_pattern("/secret"),))]
+    request, there = (request_of(f"MOVE https://a.example{path}") for path in (target, place))
+    for observe in (False, True):
+        policy = policy_of(rules, deny, observe=observe)
+        decision = decide_both(policy, request, there, TODAY)
+        assert f"{decision.reason} {decision.rule or decision.nearest}" == expected
+        assert decision.allowed is (decision.reason is Reason.ALLOWED or decision.observed)
+        assert decision.observed is (observe and decision.reason is Reason.PATH_NOT_ALLOWED)
+        assert decision.observed <= (decision.credential is None)
+    wide, narrow = (replace(rule, networks=networks[n : n + 1], credential=None) for n, rule in enumerate(rules[:2]))
+    there = request_of("MOVE https://a.example/other/b")
+    found = decide_both(policy_of([wide, narrow], []), request_of("MOVE https://a.example/keyed/a"), there, TODAY)
+    assert found.networks == networks[1:]
 
 
 # --- what holds for every policy ---
@@ -170,3 +208,31 @@ def test_a_connect_is_refused_only_where_every_request_would_be(
     connect = decide_connect(policy, request.host, request.port, TODAY)
     if not connect.decision.allowed:
         assert not decide(policy, request, TODAY).allowed
+
+
+class _Watched(dict[str, Any]):
+    """Counts look-ups; anything that goes through all of it fails."""
+
+    asked = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+    def __iter__(self) -> Any:
+        raise AssertionError("went through every name")
+
+    keys = values = items = __iter__
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+@pytest.mark.parametrize("name", ["h3.example.com", "a.w3.example.net", "nowhere.example.org"])
+def test_a_decision_looks_at_the_rules_of_its_host_alone(count: int, name: str) -> None:
+    made = [Rule(id=f"e{each}", where="", hosts=(HostPattern(f"h{each}.example.com"),)) for each in range(count)]
+    made += [Rule(id=f"w{each}", where="", hosts=(HostPattern(f"w{each}.example.net", True),)) for each in range(count)]
+    index = RuleIndex.of(made)
+    exact, wildcard = _Watched(index.exact), _Watched(index.wildcard)
+    index = replace(index, exact=exact, wildcard=wildcard)
+    decision = decide(Policy(allow=index, deny=index), Request("https", parse_host(name), 443, "GET", "/"), TODAY)
+    assert decision.rule == {"h": "e3", "a": "w3", "n": None}[name[0]]
+    assert (exact.asked, wildcard.asked) == (2, 2 * name.count("."))  # once in each section, however many rules

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.path import AmbiguousPath, parse_pattern, read_path
+from proxy.policy.path import AmbiguousPath, PathPattern, parse_pattern, read_path, split_encoded_slashes
+from proxy.policy.spelling import folded_text
 
 texts = st.text(st.sampled_from("ab./%25efEF;\\*\x00?#~é\uff0f\u2024\ud800"), max_size=12)
+texts |= st.text(st.sampled_from("a./ \u200b\xad\xa0"), max_size=6)
 
 
 @given(texts)
@@ -17,7 +19,8 @@ def test_a_path_is_read_or_ambiguous_and_nothing_else(raw: str) -> None:
         except AmbiguousPath:
             continue
         assert "" not in segments[:-1]
-        assert not {".", ".."} & set(segments)
+        pieces = "/".join(segments).split("/")
+        assert not any("." in piece and not folded_text(piece).strip(". ") for piece in pieces)
         assert not any("\\" in segment or ";" in segment or "\x00" in segment for segment in segments)
         assert keep or not any("/" in segment for segment in segments)
 
@@ -29,6 +32,21 @@ def test_a_path_that_reads_strictly_reads_the_same_when_slashes_are_kept(raw: st
     except AmbiguousPath:
         return
     assert read_path("/" + raw, keep_encoded_slash=True) == strict
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["/", "%2F", "%2f%2F", "/%2F", "%2F/"]), st.sampled_from(["a", "Admin", "x"]))),
+    st.sampled_from(["", "/", "%2F", "%2F%2F"]),
+    st.sampled_from([parse_pattern(text) for text in ("/admin/**", "/a/admin", "/*/a", "/a/", "/")]),
+)
+def test_slashes_hide_nothing_from_a_deny_rule(parts: list[tuple[str, str]], end: str, pattern: PathPattern) -> None:
+    plain = "".join(f"/{word}" for _, word in parts) + ("/" if end or not parts else "")
+    raw = "".join(slash + word for slash, word in parts) + end
+    try:
+        split = split_encoded_slashes("/" + raw.lstrip("/"))
+    except AmbiguousPath:
+        return
+    assert pattern.denies(split) is pattern.denies(read_path(plain))
 
 
 @given(st.text(max_size=20))

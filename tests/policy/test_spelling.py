@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.query import Query
+from proxy.policy.query import Query, may_name_method
 from proxy.policy.spelling import folded_field, folded_name, folded_text
 
 names = st.one_of(
@@ -92,15 +92,47 @@ def test_a_value_that_is_decoded_once_more_is_denied_too() -> None:
     ("raw", "methods"),
     [
         ("", set()),
-        ("method=DELETE&q=a%20b", set()),
+        ("method=any&q=a%20b", set()),
+        ("method=flickr.photos.delete", set()),
+        ("method=", set()),
+        ("method=delete&q=a%20b", {"DELETE"}),
+        ("method=D%20ELETE", {"DELETE"}),
+        ("Method=%EF%BC%A4ELETE", {"DELETE"}),
+        ("http_method=%22PUT%22", {"PUT"}),
+        ("http_method=archive", set()),
+        ("http_method=delete%00d", {"DELETE"}),
+        ("X-Tunneled-Method=DELETE", {"DELETE"}),
         ("_method=delete", {"DELETE"}),
         ("a=1;%5Fmethod=PUT", {"PUT"}),
         ("$httpMethod=DELETE", {"DELETE"}),
         ("%24HTTPMethod=PATCH", {"PATCH"}),
         ("X-HTTP-Method-Override=PUT", {"PUT"}),
         ("%u005fmethod=DELETE", {"DELETE"}),
-        ("_method=no method", set()),
     ],
 )
 def test_a_query_can_name_a_method(raw: str, methods: set[str]) -> None:
     assert Query(raw).methods == methods
+    assert may_name_method(raw) or not methods
+
+
+@pytest.mark.parametrize(
+    ("raw", "unclear"),
+    [
+        ("_method=DELETE%00", True),
+        ("_method=%22DELETE%22", True),
+        ("_method=D%20ELETE", True),
+        ("_method=%EF%BC%A4ELETE", True),
+        ("_method=%u0044ELETE", True),
+        ("_method=PUT;x=1", True),
+        ("x-tunneled-method=DELETE%0A%00", True),
+        ("a=1&%5Fmethod=no%20method", True),
+        ("_method=%20delete%20", False),
+        ("_method=", False),
+        ("_method", False),
+        ("method=no%20method", False),
+        ("http_method=a.b", False),
+        ("%00=D%20ELETE", False),
+    ],
+)
+def test_a_method_that_servers_read_differently_is_no_method(raw: str, unclear: bool) -> None:
+    assert Query(raw).unclear_method is unclear

@@ -213,9 +213,9 @@ def _path_in(text: str, path: str) -> bool:
     pattern, said, denied = parse_pattern(found[1], keep_encoded_slash=True), found[2] or "", found[3]
     if denied and not all(_denies(parse_pattern(each), path) for each in denied.split(" and ")):
         return False
-    if said.endswith(" * is dots or blanks"):
+    if said.endswith(" * is blank"):
         seen = _partly(pattern, [], kept)
-        return strict is not None and pattern.matches(kept) and seen is (said == "no * is dots or blanks")
+        return strict is not None and pattern.matches(kept) and seen is (said == "no * is blank")
     if said.startswith("any spelling of "):
         return strict is not None and _partly(pattern, said.removeprefix("any spelling of ").split(", "), strict)
     slashes = said.removeprefix("any spelling").removeprefix(", ")
@@ -235,7 +235,12 @@ def _read(path: str, *, keep: bool) -> tuple[str, ...] | None:
 def _denies(pattern: PathPattern, path: str) -> bool:
     """As a deny rule: in the reading that keeps an encoded slash, and in the one that splits there."""
     kept = _read(path, keep=True)
-    return kept is not None and any(pattern.denies(each) for each in (kept, tuple("/".join(kept).split("/"))))
+    return kept is not None and any(pattern.denies(each) for each in (kept, _split(kept)))
+
+
+def _split(kept: tuple[str, ...]) -> tuple[str, ...]:
+    """Each slash separates, and several at once are one."""
+    return tuple(re.sub("/+", "/", "/" + "/".join(kept))[1:].split("/"))
 
 
 def _partly(pattern: PathPattern, spelled: Sequence[str], path: tuple[str, ...]) -> bool:

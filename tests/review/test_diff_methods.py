@@ -21,7 +21,8 @@ from tests.review.diff_universe import NETWORKS, TODAY, policy_of
 A = (HostPattern("a.com"),)
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 NAMED = ["_method=POST", "_method=put", "$httpMethod=GET", "_method=POST&X-HTTP-Method=PUT", "_method=DELETE", "k=1"]
-NAMED += ["_method=PATCH", "k=1&_method=POST", "_method=POST;_method=PUT"]
+NAMED += ["_method=PATCH", "k=1&_method=POST", "_method=POST;_method=PUT", "method=POST"]
+NAMED += ["method=delete", "_method=D%20ELETE", "http_method=%22PUT%22"]
 UNIVERSE = [
     Request(scheme, parse_host("a.com"), port, method, f"{path}?{query}")
     for (scheme, port), method, path, query in product([("https", 443), ("http", 80)], METHODS, ["/a", "/b"], NAMED)

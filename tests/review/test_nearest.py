@@ -86,6 +86,7 @@ def test_the_nearest_rule_and_what_differed(policy: Policy, line: str, rule: str
         "GET https://192.0.2.1/",
         "POST https://api.example.com/admin/x",  # a deny rule decided
         "TRACE https://api.example.com/docs/x",
+        "GET https://api.example.com/docs/x?_method=%22a",
     ],
 )
 def test_where_no_rule_is_like_it_none_is_named(policy: Policy, line: str) -> None:

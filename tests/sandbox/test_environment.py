@@ -4,7 +4,7 @@ import pytest
 
 from proxy.clients import NAMES
 from proxy.errors import ConfigError
-from proxy.sandbox.environment import environment
+from proxy.sandbox.environment import environment, left_out
 from proxy.sandbox.layout import lay_out
 from tests.sandbox.box import Box
 
@@ -122,3 +122,53 @@ def test_a_shell_that_is_not_inside_is_not_named(paper: Box) -> None:
         secrets=frozenset(),
     )
     assert found["SHELL"] == "/bin/sh"
+
+
+def test_addresses_of_indexes_are_there_unless_they_hold_a_login(paper: Box) -> None:
+    host = {
+        "PIP_INDEX_URL": "https://packages.example/simple/",
+        "UV_INDEX": "https://token@packages.example/simple/",
+        "GOPROXY": "https://modules.example,https://me:word@other.example",
+        "NPM_CONFIG_REGISTRY": "https://registry.example/",
+    }
+    found = environment(
+        host,
+        lay_out(paper.wanted()),
+        paper.profile(),
+        proxy_url="http://127.0.0.1:1",
+        fakes={},
+        sandbox="x",
+        secrets=frozenset(),
+    )
+    assert {name: found[name] for name in host if name in found} == {
+        name: host[name] for name in ("PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
+    }
+    assert left_out(host) == ["UV_INDEX", "GOPROXY"]
+
+
+def test_git_asks_the_proxy_and_no_remote_by_ssh(paper: Box) -> None:
+    """After what the profile sets, which keeps its places."""
+    repository = paper.project / ".git"
+    for name in ("objects", "refs"):
+        (repository / name).mkdir(parents=True)
+    (repository / "HEAD").write_text("ref: refs/heads/main\n")
+    (repository / "config").write_text(
+        '[remote "origin"]\n\turl = git@code.example:acme/app.git\n[remote "other"]\n\turl=ssh://git@two.example/x\n'
+        "[remote]\n\turl = https://git@three.example/\n"
+    )
+    (paper.project / ".gitmodules").write_text('[submodule "x"]\n\turl = git@four.example:x\n')
+    found = made(paper)
+    pairs = {
+        (found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"])
+        for number in range(int(found["GIT_CONFIG_COUNT"]))
+    }
+    assert pairs == {
+        ("commit.gpgsign", "false"),
+        ("tag.gpgsign", "false"),
+        ("http.proxy", "http://127.0.0.1:3128"),
+        *(
+            (f"url.https://{host}/.insteadOf", form)
+            for host in ("code.example", "two.example", "four.example")
+            for form in (f"git@{host}:", f"ssh://git@{host}/")
+        ),
+    }

@@ -314,3 +314,48 @@ def test_settings_of_agents_are_held_where_they_exist(paper: Box) -> None:
     for name in names:
         paper.write(f"project/{name}")
     assert set(lay_out(paper.wanted()).readonly) == names - {".kiro/x"} | {".kiro"}
+
+
+LOGIN = "https://me:word@r.example.com/"
+TOKEN = "https://token@r.example.com/"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "address"),
+    [
+        (".npmrc", "//r.example.com/:_authToken=npm_0", "//r.example.com/:_authToken=${NPM_TOKEN}"),
+        (".npmrc", "'_auth' = 'bWU6d29yZA=='", "registry=https://r.example.com/"),
+        (".config/pip/pip.conf", "index-url = " + TOKEN, "index-url = " + TOKEN.replace("token", "ci:${WORD}")),
+        (".config/uv/uv.toml", f'index-url = "{LOGIN}"', 'index-url = "https://r.example.com/"'),
+        (".config/go/env", "GOPROXY=https://me:word@r.example.com", "GOPROXY=https://r.example.com"),
+        (
+            ".cargo/config.toml",
+            '[registries.r]\ntoken = "x"',
+            '[registries.r]\nindex = "sparse+https://r.example.com/"',
+        ),
+        (".gitconfig", '[url "https://ghp_0123456789012345678901@github.com/"]', "[user]\nname = Me"),
+    ],
+)
+def test_settings_of_clients_are_shown_unless_they_hold_a_key(paper: Box, name: str, key: str, address: str) -> None:
+    file = paper.write(f"home/{name}", key)
+    found = lay_out(paper.wanted())
+    assert str(file) not in {mount.target for mount in found.mounts}
+    assert found.notes == (f"~/{name} is left out: it holds a key or a password",)
+    file.write_text(address)
+    found = lay_out(paper.wanted())
+    assert str(file) in {mount.target for mount in found.mounts}
+    assert found.notes == ()
+
+
+def test_settings_of_git_in_a_folder_look_empty_if_they_hold_a_key(paper: Box) -> None:
+    file = paper.write("home/.config/git/config", "[http]\nextraheader = Authorization: Basic x\n")
+    paper.write("home/.config/git/ignore", "*.o\n")
+    found = lay_out(paper.wanted())
+    assert [mount.target for mount in found.mounts if mount.kind is MountKind.HIDDEN and mount.target == str(file)]
+    assert found.notes == ("~/.config/git/config looks empty: it holds a key or a password",)
+
+
+def test_the_index_of_a_virtual_environment_is_masked_if_it_has_a_login(paper: Box) -> None:
+    paper.write("project/.venv/pip.conf", "index-url = " + LOGIN)
+    paper.write("project/other/venv/pip.conf", "index-url = https://r.example.com/")
+    assert lay_out(paper.wanted()).hidden == (".venv/pip.conf",)

@@ -54,6 +54,7 @@ class Outgate:
     arguments: tuple[str, ...] = ()
     listen: str = "127.0.0.1:0"
     workers: int = 1
+    patience: float = START  # seconds until it must be ready
     ready: dict[str, Any] = field(default_factory=dict, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
@@ -123,7 +124,7 @@ class Outgate:
                 start_new_session=True,
             )
         try:
-            _poll(self._is_ready, START, lambda: f"not ready after {START} s\n{self.stderr}")
+            _poll(self._is_ready, self.patience, lambda: f"not ready after {self.patience} s\n{self.stderr}")
         except BaseException:
             self.kill()
             raise

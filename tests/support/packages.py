@@ -1,4 +1,4 @@
-"""Package indexes of files: a simple index for pip and uv, and a registry for npm, each with tiny packages."""
+"""Package indexes of files, each with tiny packages: for pip and uv, npm, cargo, Go and apt."""
 
 import base64
 import hashlib
@@ -80,10 +80,51 @@ def registry(origin: str, *names: str) -> Site:
 
 def tarball(name: str) -> bytes:
     """An npm package with one module that says where it came from."""
-    files = {
-        "package/package.json": json.dumps({"name": name, "version": "1.0.0", "main": "index.js"}),
-        "package/index.js": "module.exports = 'through the proxy';\n",
+    return _archive(
+        {
+            "package/package.json": json.dumps({"name": name, "version": "1.0.0", "main": "index.js"}),
+            "package/index.js": "module.exports = 'through the proxy';\n",
+        }
+    )
+
+
+def sparse_index(origin: str, name: str) -> Site:
+    """A sparse registry below `/index/` with version 1.0.0 of a crate (doc.rust-lang.org/cargo, "Registry Index").
+
+    The name has four letters or more.
+    """
+    crate = _archive(
+        {
+            f"{name}-1.0.0/Cargo.toml": f'[package]\nname = "{name}"\nversion = "1.0.0"\nedition = "2021"\n',
+            f"{name}-1.0.0/src/lib.rs": 'pub const WHERE: &str = "through the proxy";\n',
+        }
+    )
+    version = {"name": name, "vers": "1.0.0", "deps": [], "features": {}, "yanked": False}
+    version["cksum"] = hashlib.sha256(crate).hexdigest()
+    return {
+        "/index/config.json": ("application/json", json.dumps({"dl": f"{origin}/crates"}).encode()),
+        f"/index/{name[:2]}/{name[2:4]}/{name}": ("text/plain", json.dumps(version).encode()),
+        f"/crates/{name}/1.0.0/download": ("application/gzip", crate),
     }
+
+
+def module_proxy(name: str) -> Site:
+    """A module proxy with v1.0.0 of a Go module (go.dev/ref/mod, "Module proxies")."""
+    files = {"go.mod": f"module {name}\n", "tiny.go": 'package tiny\n\nconst Where = "through the proxy"\n'}
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(f"{name}@v1.0.0/{path}", text)
+    info = json.dumps({"Version": "v1.0.0", "Time": "2024-01-01T00:00:00Z"})
+    return {
+        f"/{name}/@v/list": ("text/plain", b"v1.0.0\n"),
+        f"/{name}/@v/v1.0.0.info": ("application/json", info.encode()),
+        f"/{name}/@v/v1.0.0.mod": ("text/plain", files["go.mod"].encode()),
+        f"/{name}/@v/v1.0.0.zip": ("application/zip", made.getvalue()),
+    }
+
+
+def _archive(files: Mapping[str, str]) -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
         for path, text in files.items():

@@ -38,7 +38,10 @@ PATIENCE = 30.0
 
 @dataclass
 class Place:
-    """A project folder with a policy in it, a home folder and a state folder; `host` is the name of the upstream."""
+    """A project folder with a policy in it, a home folder and a state folder.
+
+    `host` is the name of the upstream, which goes by `others` as well.
+    """
 
     folder: Path
     upstream: Upstream
@@ -46,6 +49,7 @@ class Place:
     environ: Mapping[str, str] = field(default_factory=lambda: {"REAL_KEY": SECRET})
 
     host: str = "api.example.com"
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for folder in (self.project, self.home, self.policy.parent):
@@ -69,9 +73,10 @@ class Place:
         return self.project / "policies" / "agent.yaml"
 
     def command(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
-        mapping = f"{self.host}:443:127.0.0.1:{self.upstream.port}"
-        given = ("--policy", str(self.policy), "--state", str(self.state), "--connect-to", mapping)
+        given = ("--policy", str(self.policy), "--state", str(self.state))
         given = (*given, "--upstream-ca", str(self.authority.ca_file))
+        for name in (self.host, *self.others):
+            given = (*given, "--connect-to", f"{name}:443:127.0.0.1:{self.upstream.port}")
         return [str(OUTGATE), "run", *(options if "--via" in options else (*given, *options)), "--", *command]
 
     def environment(self) -> dict[str, str]:

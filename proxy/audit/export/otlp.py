@@ -1,7 +1,8 @@
 """OTLP: log records of OpenTelemetry, as JSON lines that a collector reads from files.
 
 Each line is a `LogsData` (opentelemetry.io/docs/specs/otel/protocol/file-exporter), with the names of the semantic
-conventions 1.37 for HTTP, URL, TLS and GenAI where an event has what they mean; the rest begins with `outgate.`.
+conventions 1.44 for HTTP, URL, TLS and (since then in a repository of their own) GenAI, where an event has what they
+mean; the rest begins with `outgate.`.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 from proxy.audit.export import Record, began, client, milliseconds, number
 
 # The methods that the conventions know; another one is `_OTHER`, with its name beside it.
-_METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
+METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
 _OWN = (
     # Not `log.record.uid`: a collector may drop a second record of the same, and long exchanges have two.
     "id", "sandbox", "policy", "policy_digest", "boundary", "query_keys", "verdict", "reason", "rule", "nearest",
@@ -45,7 +46,7 @@ def otlp(event: Record) -> Record:
 
 def _attributes(event: Record) -> Record:
     method, (address, port) = event["method"], client(event)
-    known = method in _METHODS
+    known = method in METHODS
     llm = event.get("llm")
     llm = llm if isinstance(llm, dict) else {}
     return {
@@ -61,14 +62,14 @@ def _attributes(event: Record) -> Record:
         "network.peer.address": event["upstream_ip"],
         "tls.protocol.version": str(event.get("tls") or "").removeprefix("TLSv"),
         "error.type": None if event["verdict"] == "allow" else event["reason"],
-        **_sizes(event),
+        **sizes(event),
         **{f"outgate.{key}": event.get(key) for key in _OWN},
         **{name: llm.get(key) for key, name in _MODEL.items()},
         "outgate.llm": {key: value for key, value in llm.items() if key not in _MODEL},
     }
 
 
-def _sizes(event: Record) -> Record:
+def sizes(event: Record) -> Record:
     """The sizes of bodies, which are not what is counted of a tunnel or a WebSocket."""
     sent, received = number(event, "bytes_out"), number(event, "bytes_in")
     if event["method"] == "CONNECT" or event.get("status") == _UPGRADED:

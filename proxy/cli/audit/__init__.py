@@ -12,6 +12,7 @@ from proxy.cli.audit.report import report
 from proxy.cli.audit.show import show
 from proxy.cli.audit.summary import summary
 from proxy.cli.audit.tail import tail
+from proxy.cli.audit.traces import traces
 from proxy.cli.audit.verify import verify
 
 
@@ -20,5 +21,5 @@ def audit() -> None:
     """Review the audit log, verify it, and hand it on to other systems."""
 
 
-for command in (summary, new, mark_reviewed, denied, show, tail, query, report, verify, export, key):
+for command in (summary, new, mark_reviewed, denied, show, tail, query, report, verify, export, traces, key):
     audit.add_command(command)

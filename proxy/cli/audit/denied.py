@@ -19,7 +19,7 @@ def denied(asked: Asked, most: int, form: str) -> None:
     from proxy.insight.denied import denied
 
     wanted = asked.wanted()
-    with reading_log(asked.names()) as logs:
+    with reading_log(asked.names(), asked.folder()) as logs:
         answer = denied(logs, wanted, utc_today(), most)
         facts = logs.facts()
     give(answer, form, facts)

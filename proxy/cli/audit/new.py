@@ -30,7 +30,7 @@ def new(asked: Asked, since_review: bool, most: int, form: str) -> None:
     wanted, folder = asked.wanted(), asked.folder()
     mark = last_mark(folder) if asked.since is None else None
     start = wanted.since or (mark.until if mark else None)
-    with reading_log(asked.names()) as logs:
+    with reading_log(asked.names(), asked.folder()) as logs:
         answer = new(logs, replace(wanted, since=None), start, most)
         facts = logs.facts()
     if start is None:

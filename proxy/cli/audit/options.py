@@ -101,11 +101,14 @@ def time_of(text: str) -> datetime:
 
 
 @contextmanager
-def reading_log(names: Sequence[str]) -> "Iterator[Logs]":
-    """The log, open to be asked, with progress on a terminal; at the end stderr says what could not be read of it."""
+def reading_log(names: Sequence[str], state: Path) -> "Iterator[Logs]":
+    """The log, open to be asked, with progress on a terminal; at the end stderr says what could not be read of it.
+
+    `state` is the folder that keeps what was found in closed files.
+    """
     from proxy.insight.logs import reading
 
-    with reading(names, lambda percent: terminal.progress(f"{percent:.0f} % read")) as logs:
+    with reading(names, lambda percent: terminal.progress(f"{percent:.0f} % read"), state) as logs:
         try:
             yield logs
         finally:

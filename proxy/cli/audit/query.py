@@ -8,7 +8,7 @@ import click
 
 from proxy import markdown, terminal
 from proxy.cli.audit.answers import csv_lines
-from proxy.cli.audit.options import form_options, log_of, log_options, reading_log
+from proxy.cli.audit.options import form_options, log_of, log_options, reading_log, state_of
 
 
 @click.command()
@@ -22,7 +22,7 @@ def query(sql: str, log: tuple[str, ...], state: str | None, config: Path | None
     """
     from proxy.insight.query import check, prepare, rows
 
-    with reading_log(log_of(log, state, config)) as logs:
+    with reading_log(log_of(log, state, config), state_of(state, config)) as logs:
         asked = check(sql)
         prepare(logs)
         titles, found = rows(logs.database, asked)

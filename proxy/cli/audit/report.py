@@ -30,7 +30,7 @@ def report(asked: Asked, output: Path) -> None:
     from proxy.state import PRIVATE, write_atomic
 
     wanted, mark = asked.wanted(), last_mark(asked.folder())
-    with reading_log(asked.names()) as logs:
+    with reading_log(asked.names(), asked.folder()) as logs:
         seen = overview(logs, wanted, mark.until if mark else None)
         refused = denied(logs, wanted, utc_today())
         fresh = new(logs, replace(wanted, since=None), seen.recent)

@@ -20,7 +20,7 @@ def summary(asked: Asked, most: int, form: str) -> None:
     from proxy.insight.summary import summary
 
     wanted, mark = asked.wanted(), last_mark(asked.folder())
-    with reading_log(asked.names()) as logs:
+    with reading_log(asked.names(), asked.folder()) as logs:
         answer = summary(overview(logs, wanted, mark.until if mark else None), most)
         facts = logs.facts()
     give(answer, form, facts)

@@ -10,6 +10,7 @@ import click
 
 from proxy import terminal
 from proxy.cli.serve import config_option, state_option
+from proxy.quantity import counted
 
 if TYPE_CHECKING:
     from proxy.audit.verify import Report
@@ -101,7 +102,7 @@ def _reports(files: Sequence[Path], keys: Sequence[str], *, pruned: bool) -> "It
     def told(lines: int) -> None:
         nonlocal done
         done += lines
-        terminal.progress(f"{done} lines verified")
+        terminal.progress(f"{counted(done, 'line')} verified")
 
     folders = [each for each in files if each.is_dir()]
     alone = [each for each in files if not each.is_dir()]
@@ -124,7 +125,9 @@ def _text(name: str, report: "Report") -> None:
         if chain.unfinished:
             terminal.note(f"note: {chain.unfinished}: unfinished, being written or left by a writer that was killed")
         if chain.uncovered:
-            terminal.note(f"warning: {chain.log}: {chain.uncovered} lines of a time before the chain are not covered")
+            terminal.note(
+                f"warning: {chain.log}: not covered are {counted(chain.uncovered, 'line')} of a time before the chain"
+            )
     for place in signed.torn:
         terminal.note(f"note: {place}: half a checkpoint, left by a writer that was killed")
     for place in report.strangers:
@@ -140,7 +143,7 @@ def _words(chain: "ChainReport") -> str:
         return "empty"
     behind = chain.last - chain.vouched
     since = f", {behind} of them since the last checkpoint" if behind else ""
-    return f"lines {chain.first} to {chain.last} in {chain.files} file{'' if chain.files == 1 else 's'}{since}"
+    return f"lines {chain.first} to {chain.last} in {counted(chain.files, 'file')}{since}"
 
 
 def _json(name: str, report: "Report") -> dict[str, Any]:

@@ -5,6 +5,7 @@ import base64
 from tests.boundary.case import (
     GOOD_FAKE,
     OTHER_FAKE,
+    Anew,
     Case,
     Connect,
     Expect,
@@ -70,6 +71,13 @@ CASES = (
             Expect("answered", (Wanted(_HOST, f"/{path}", secret=True),)),
         )
         for path, where in _ECHOES.items()
+    ),
+    Case(
+        "credentials-echo-stored",
+        "an upstream keeps the credential, and hands it back to another request on another connection",
+        (*inside(_HOST, request(_HOST, "/store")), Anew(), *inside(_HOST, request(_HOST, "/stored"))),
+        ("m12.echo", "f4.29"),
+        Expect("answered", (Wanted(_HOST, "/store", secret=True), Wanted(_HOST, "/stored", secret=True))),
     ),
     Case(
         "credentials-codings",

@@ -1,6 +1,6 @@
 """A policy that changes while the proxy runs: what it takes back is taken back, and a broken one opens nothing."""
 
-from tests.boundary.case import Become, Case, Connect, Expect, Read, Send, Tls, Wanted, inside, request
+from tests.boundary.case import Anew, Become, Case, Connect, Expect, Read, Send, Tls, Wanted, inside, request
 
 _HOST = "good.example"
 _FIRST = Wanted(_HOST, "/before", secret=True)
@@ -41,6 +41,20 @@ CASES = (
         (Become("whole"), Become("broken"), *inside(_HOST, request(_HOST, "/before"))),
         ("m12.reload", "f4.9"),
         Expect("answered", (_FIRST,)),
+        setup="reload",
+    ),
+    Case(
+        "reload-echo-stored",
+        "an upstream keeps the credential, and hands it back when the policy injects none there any more",
+        (
+            Become("whole"),
+            *inside(_HOST, request(_HOST, "/store")),
+            Become("keyless"),
+            Anew(),
+            *inside(_HOST, request(_HOST, "/stored")),
+        ),
+        ("m12.echo", "f4.29"),
+        Expect("answered", (Wanted(_HOST, "/store", secret=True), Wanted(_HOST, "/stored"))),
         setup="reload",
     ),
     Case(

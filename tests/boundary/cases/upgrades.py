@@ -67,6 +67,7 @@ CASES = (
     _websocket("ws-two-keys", "a WebSocket that is accepted twice"),
     _websocket("ws-list", "a WebSocket whose upstream switches to one of two protocols"),
     _websocket("ws-two", "a WebSocket whose upstream switches to two protocols"),
+    _websocket("ws-old", "a WebSocket that the upstream accepts as HTTP/1.0, which has none"),
     _websocket("ws-extension", "a WebSocket with an extension that nobody offered, in which a secret is not found"),
     _over_h2("push", "an HTTP/2 upstream pushes an answer that nobody asked for", "m12.h2", "either", unsaid="pushed"),
     _over_h2("101", "an HTTP/2 upstream switches protocols", "m12.101", "refused", unsaid="switched", kept=STRICT),
@@ -84,6 +85,19 @@ CASES = (
         ),
         ("m12.101",),
         Expect("refused", (Wanted("good.example", "/switch", secret=True),)),
+    ),
+    *(
+        Case(
+            f"upgrades-{path}",
+            threat,
+            (*inside("good.example", request("good.example", f"/{path}")), Send("raw bytes\r\n\r\n"), ReadRaw()),
+            ("m12.101",),
+            Expect("refused", (Wanted("good.example", f"/{path}", secret=True),), unsaid=("world: switched",)),
+        )
+        for path, threat in (
+            ("switch-old", "an upstream switches protocols unasked, in HTTP/1.0"),
+            ("switch-bare", "a switch of protocols as the whole answer, with a body and without the fields for it"),
+        )
     ),
     Case(
         "upgrades-switch-plain",
