@@ -179,7 +179,7 @@ class Conversation:
         elif isinstance(piece, End):
             self._end(out)
         else:
-            self._delivered.feed(bytes(piece))
+            self._delivered.feed(piece)
         return True
 
     def _begin(self, answer: Answer, out: list[bytes]) -> bool:

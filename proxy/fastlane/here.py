@@ -50,7 +50,7 @@ class Here:
             self._gather(*self._gathering, b"" if isinstance(piece, End | Head) else piece, last=isinstance(piece, End))
         elif isinstance(piece, End):
             self._discarding = False
-        elif isinstance(piece, bytes):
+        elif not isinstance(piece, Head):
             self._discarded += len(piece)
             if self._discarded > limits.MAX_DISCARD:
                 client.close()

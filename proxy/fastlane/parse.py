@@ -118,7 +118,7 @@ class _Reader:
             else:
                 self._whole = True
         if pieces:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         if self._broken:
             raise BadMessage("the body cannot be read")
         if self._whole:

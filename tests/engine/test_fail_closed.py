@@ -19,10 +19,11 @@ from proxy.audit.sink import AuditSink, AuditUnavailable
 from proxy.dial import Dialer
 from proxy.engine import stream
 from proxy.engine.listener import Listener
-from proxy.fastlane import conversation
+from proxy.fastlane import conversation, reach
 from proxy.fastlane.client import ClientSide
 from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
+from proxy.fastlane.delivery import Delivery
 from proxy.fastlane.parse import Requests as Reader
 from proxy.fastlane.tls import LeafContexts
 from proxy.fastlane.tls import Tls as LaneTls
@@ -155,10 +156,10 @@ PARTS_OF = {
         *PARTS,
         *((ClientSide, name) for name in ("received", "http", "advance", "_step", "_request")),
         *((Connecting, name) for name in ("connect", "_first", "_greet")),
-        *((Conversation, name) for name in ("start", "_dial", "_connected", "_check", "pump")),
+        *((Conversation, name) for name in ("start", "_dial", "_connected", "pump")),
         *((Upstreams, name) for name in ("greeted", "_greet")),
         *((Reader, name) for name in ("feed", "next")),
-        *((LeafContexts, "context"), (LaneTls, "feed"), (conversation, "dial")),
+        *((LeafContexts, "context"), (LaneTls, "feed"), (reach, "dial"), (reach, "check")),
     ],
 }
 EACH = [(lane, owner, part) for lane, parts in PARTS_OF.items() for owner, part in parts]
@@ -177,7 +178,7 @@ def test_a_part_that_raises_lets_nothing_pass(
 @pytest.mark.parametrize("lane", ["fast"])
 @pytest.mark.parametrize(
     ("owner", "part"),
-    [(Conversation, "_begin"), (Conversation, "_frame"), (Conversation, "_end"), (conversation, "let_pass")],
+    [(Conversation, "_begin"), (Delivery, "frame"), (Conversation, "_end"), (conversation, "let_pass")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_what_raises_at_the_answer_lets_none_look_whole(

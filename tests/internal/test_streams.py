@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.engine.layers import Http
+from proxy.engine.listener import Listener
 from tests.support.engine import Engine, make_services, running
 from tests.support.pki import Authority
 from tests.support.rawclient import RawClient
@@ -26,11 +27,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Http]:
         original(self, *given)
 
     monkeypatch.setattr(Http, "__init__", noting)
+    monkeypatch.setattr(Listener, "fast", False)  # the other lane has no layers
     return layers
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path, made: list[Http]) -> Iterator[Engine]:
     services = make_services(tmp_path, POLICY, {}, Authority(tmp_path / "ca").ca_file, {})
     with running(tmp_path, services) as started:
         yield started
