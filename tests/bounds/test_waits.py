@@ -181,7 +181,7 @@ def test_an_end_counts_when_what_came_before_it_is_stalled_and_a_reset_at_once()
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_many_idle_connections_are_turned_away_and_forgotten(tmp_path: Path, count: int) -> None:
-    limit, head_time = (4096, 30.0) if count > 4096 else (200, 4.0)
+    limit, head_time = (4096, 30.0) if count > 4096 else (200, 8.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 1000:
         pytest.skip("this machine allows too few open files")
