@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from proxy.errors import ConfigError
 from proxy.state import PRIVATE, StateDir, create_once, read_private, writing_keys
@@ -114,15 +115,21 @@ def mint(key: bytes, sandbox: str, policy: str, ttl: int, now: float) -> str:
 
 def verify(key: bytes, token: str, now: float) -> Claims:
     """The claims of a token that this key signed and that holds at `now`. Raises `BadToken` for everything else."""
-    import jwt
-
     if len(token) > MAX_TOKEN or not token.isascii():
         raise BadToken("not a token")
+    return _claims(_payload(key, token), now)
+
+
+@lru_cache(maxsize=1024)  # a client without TLS shows its token with every request
+def _payload(key: bytes, token: str) -> dict[str, object]:
+    """What a token says that this key signed, whether it holds now or not. Raises `BadToken`."""
+    import jwt
+
     if _header(token) != _HEADER:
         raise BadToken("not a sandbox token")
     try:
         # The clock is ours, so the times are compared below.
-        payload = jwt.decode(
+        payload: dict[str, object] = jwt.decode(
             token,
             key,
             algorithms=["HS256"],
@@ -134,7 +141,7 @@ def verify(key: bytes, token: str, now: float) -> Claims:
         raise BadToken("the token was not signed by this proxy") from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         raise BadToken("not a sandbox token") from None
-    return _claims(payload, now)
+    return payload
 
 
 def _header(token: str) -> object:

@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, meter_of, returned
 from proxy.credentials.scrub import Mask
@@ -16,7 +17,7 @@ _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _MALFORMED = "the upstream's response head is malformed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """A response head as it came. `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`."""
 
@@ -28,6 +29,17 @@ class Answer:
     def values(self, name: bytes) -> list[bytes]:
         """Every value of a field; `name` in lower case."""
         return [value for key, value in self.headers if key.lower() == name]
+
+    @cached_property
+    def in_doubt(self) -> bool:
+        """Whether two readers could take the head for different ones (RFC 9112 sections 5 and 6)."""
+        if has_line_breaks(self.headers) or not all(_TOKEN.fullmatch(name) for name, _ in self.headers):
+            return True
+        codings, lengths = self.values(b"transfer-encoding"), self.values(b"content-length")
+        if codings:
+            none = self.version != b"HTTP/1.1" or self.status < 200 or self.status == 204
+            return none or bool(lengths) or [coding.strip(b" \t").lower() for coding in codings] != [b"chunked"]
+        return len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))
 
 
 class Framing(Enum):
@@ -54,7 +66,7 @@ def let_pass(exchange: Exchange, answer: Answer, asked: Head, mask: Mask | None)
     """Prepare an answer for its client, or refuse its exchange and return None."""
     exchange.first_byte = time.monotonic()
     upgrade = answer.status == 101
-    if is_in_doubt(answer) or not (upgrade or 200 <= answer.status <= 599):
+    if answer.in_doubt or not (upgrade or 200 <= answer.status <= 599):
         exchange.refuse(Reason.UPSTREAM_UNREACHABLE, _MALFORMED)
         return None
     if upgrade and not _wanted(exchange, asked, answer):
@@ -71,17 +83,6 @@ def let_pass(exchange: Exchange, answer: Answer, asked: Head, mask: Mask | None)
     framing = _framing(headers, asked, has_body=has_body(asked.method, answer.status), decoded=body.decodes)
     reason = answer.reason if mask is None else mask.apply(answer.reason)
     return Passing(reason, _framed(headers, framing, decoded=body.decodes), body, framing, upgrade)
-
-
-def is_in_doubt(answer: Answer) -> bool:
-    """Whether two readers could take the head for different ones (RFC 9112 sections 5 and 6)."""
-    if has_line_breaks(answer.headers) or not all(_TOKEN.fullmatch(name) for name, _ in answer.headers):
-        return True
-    codings, lengths = answer.values(b"transfer-encoding"), answer.values(b"content-length")
-    if codings:
-        none = answer.version != b"HTTP/1.1" or answer.status < 200 or answer.status == 204
-        return none or bool(lengths) or [coding.strip(b" \t").lower() for coding in codings] != [b"chunked"]
-    return len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))
 
 
 def has_body(method: bytes, status: int) -> bool:

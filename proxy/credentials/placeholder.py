@@ -7,6 +7,7 @@ import hmac
 import json
 import string
 from collections.abc import Collection
+from functools import lru_cache
 
 from proxy.credentials.providers import GENERIC_SHAPE, provider_of
 from proxy.errors import ConfigError
@@ -19,6 +20,7 @@ MARK = "outgate"
 _BASE62 = string.digits + string.ascii_letters
 
 
+@lru_cache(maxsize=4096)
 def placeholder(key: bytes, sandbox: str, policy: str, spec: CredentialSpec) -> str:
     """The fake for one credential of one policy in one sandbox: shaped like the provider's key, at least 172 bits.
 

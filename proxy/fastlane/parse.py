@@ -13,7 +13,7 @@ from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
 from proxy.head import Head, Headers
-from proxy.passing import Answer, has_body, is_in_doubt
+from proxy.passing import Answer, has_body
 
 type Body = ChunkedReader | ContentLengthReader | Http10Reader
 
@@ -236,7 +236,7 @@ def _answer_size(answer: Answer, method: str) -> int | None:
     lengths = answer.values(b"content-length")
     if not answer.values(b"transfer-encoding") and (len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))):
         raise BadMessage("the length of the answer is in doubt")
-    if is_in_doubt(answer):
+    if answer.in_doubt:
         return 0
     return None if answer.values(b"transfer-encoding") else int(lengths[0]) if lengths else -1
 
