@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from itertools import zip_longest
 from threading import Thread
 
 from proxy import limits
@@ -20,6 +21,7 @@ from proxy.policy.host import Address, Host
 from proxy.policy.reason import Reason
 
 _MAX_ADDRESSES = 8
+_NEXT = 0.25  # seconds before another address is tried beside the last one (RFC 8305 section 5)
 
 
 class DialError(Exception):
@@ -93,22 +95,29 @@ class Dialer:
     def mapped(self, grant: Grant) -> tuple[str, int] | None:
         return self.connect_to.get((grant.host.name, grant.port))
 
-    async def open[T](self, grant: Grant, asker: Hashable, connect: Callable[[str, int], Awaitable[T]]) -> T:
+    async def open[T](
+        self,
+        grant: Grant,
+        asker: Hashable,
+        connect: Callable[[str, int], Awaitable[T]],
+        discard: Callable[[T], None],
+    ) -> T:
         """Connect to the grant's destination: what `connect` returns for an address and port that were vetted.
 
-        The look-up counts for `asker`. Raises `DialError`.
+        Several may be connected to at a time; `discard` closes what is not returned. The look-up counts for `asker`.
+        Raises `DialError`.
         """
         try:
             async with asyncio.timeout(limits.DIAL_TIME):
                 mapped = self.mapped(grant)
                 if mapped is not None:
                     self._keep_private([ip_address(mapped[0])], mapped[1])
-                    return await _connect(connect, [mapped])
+                    return await _connect(connect, discard, [mapped])
                 addresses = await self._resolve(grant, asker)
                 for address in addresses:
                     grant.vet(address)
                 self._keep_private(addresses, grant.port)
-                return await _connect(connect, [(str(address), grant.port) for address in addresses])
+                return await _connect(connect, discard, [(str(each), grant.port) for each in _in_turns(addresses)])
         except TimeoutError:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection timed out") from None
 
@@ -153,11 +162,43 @@ def _getaddrinfo(name: str) -> list[Address]:
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 
 
-async def _connect[T](connect: Callable[[str, int], Awaitable[T]], destinations: Iterable[tuple[str, int]]) -> T:
+async def _connect[T](
+    connect: Callable[[str, int], Awaitable[T]], discard: Callable[[T], None], destinations: Sequence[tuple[str, int]]
+) -> T:
+    """The first connection that is made (RFC 8305): another address is tried where one failed or is slow."""
     why = "the name has no address"
-    for ip, port in list(destinations)[:_MAX_ADDRESSES]:
-        try:
-            return await connect(ip, port)
-        except OSError as error:
-            why = f"{ip} port {port}: {error.strerror or error}"
+    waiting = list(destinations[:_MAX_ADDRESSES])
+    running: dict[asyncio.Task[T], str] = {}
+    try:
+        while waiting or running:
+            if waiting:
+                ip, port = waiting.pop(0)
+                running[asyncio.ensure_future(connect(ip, port))] = f"{ip} port {port}"
+            done, _ = await asyncio.wait(
+                running, timeout=_NEXT if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for attempt in done:
+                where = running.pop(attempt)
+                try:
+                    return attempt.result()
+                except OSError as error:
+                    why = f"{where}: {error.strerror or error}"
+    finally:
+        for attempt in running:
+            attempt.cancel()
+            attempt.add_done_callback(partial(_forget, discard))
     raise DialError(Reason.UPSTREAM_UNREACHABLE, why)
+
+
+def _forget[T](discard: Callable[[T], None], attempt: asyncio.Task[T]) -> None:
+    """Close what came too late."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        discard(attempt.result())
+
+
+def _in_turns(addresses: Iterable[Address]) -> list[Address]:
+    """One address of each family after the other, the resolver's order kept within each (RFC 8305 section 4)."""
+    kept = list(addresses)
+    first = [address for address in kept if address.version == kept[0].version]
+    other = [address for address in kept if address.version != kept[0].version]
+    return [address for pair in zip_longest(first, other) for address in pair if address is not None]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from threading import Event
 
 import pytest
@@ -40,7 +40,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 async def outcome(dialer: Dialer, name: str, asker: tuple[str, str] = MINE) -> Reason:
     with pytest.raises(DialError) as raised:
-        await dialer.open(Grant(parse_host(name), 443), asker, asyncio.open_connection)
+        await dialer.open(Grant(parse_host(name), 443), asker, asyncio.open_connection, lambda _: None)
     return raised.value.reason
 
 
@@ -128,3 +128,90 @@ def test_the_search_list_of_the_host_is_out_of_force(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LOCALDOMAIN", "corp.example")
     Dialer()
     assert os.environ["LOCALDOMAIN"] == "."
+
+
+# --- several addresses ---
+
+ADDRESSES = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+TURNS = ["192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"]
+OPEN = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+
+
+def connected(monkeypatch: pytest.MonkeyPatch, attempts: Callable[[str], Awaitable[str]]) -> tuple[str, list[str]]:
+    """What a name with four addresses is connected to, and what was discarded."""
+    discarded: list[str] = []
+    monkeypatch.setattr(dial, "_getaddrinfo", lambda _: [ip_address(each) for each in ADDRESSES])
+    monkeypatch.setattr(dial, "_NEXT", 0.01)
+
+    async def main() -> str:
+        grant = Grant(parse_host("many.example"), 443, OPEN)
+        made = await Dialer().open(grant, MINE, lambda ip, _: attempts(ip), discarded.append)
+        for _ in range(3):  # for what comes too late
+            await asyncio.sleep(0)
+        return made
+
+    return asyncio.run(main()), discarded
+
+
+def test_an_address_that_is_silent_keeps_nobody_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    ended: list[str] = []
+
+    async def attempt(ip: str) -> str:
+        tried.append(ip)
+        if ip != TURNS[2]:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(ip)
+        return ip
+
+    assert connected(monkeypatch, attempt) == (TURNS[2], [])
+    assert tried == TURNS[:3], "the families take turns"
+    assert sorted(ended) == sorted(TURNS[:2]), "nobody goes on trying"
+
+
+def test_an_address_that_refuses_leads_to_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    async def attempt(ip: str) -> str:
+        tried.append(ip)
+        if ip != TURNS[-1]:
+            raise ConnectionRefusedError
+        return ip
+
+    assert connected(monkeypatch, attempt) == (TURNS[-1], [])
+    assert tried == TURNS
+
+
+def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = asyncio.Event()
+
+    async def attempt(ip: str) -> str:
+        if ip == TURNS[0]:
+            await both.wait()
+        both.set()
+        return ip
+
+    made, discarded = connected(monkeypatch, attempt)
+    assert {made, *discarded} == set(TURNS[:2])
+    assert len(discarded) == 1
+
+
+def test_the_last_failure_is_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def attempt(ip: str) -> str:
+        raise OSError(0, f"no way to {ip}")
+
+    with pytest.raises(DialError, match=f"{TURNS[-1]} port 443: no way to {TURNS[-1]}"):
+        connected(monkeypatch, attempt)
+
+
+def test_no_address_is_tried_before_all_are_vetted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_dial.OPEN", OPEN[:1])
+
+    async def attempt(ip: str) -> str:
+        raise AssertionError(ip)
+
+    with pytest.raises(DialError) as raised:
+        connected(monkeypatch, attempt)
+    assert raised.value.reason is Reason.ADDRESS_IS_PRIVATE

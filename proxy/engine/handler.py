@@ -295,7 +295,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
         target = command.connection
         try:
             granted, asker = self._granted(target), self.session.asker
-            reader, writer = await self.services.dialer.open(granted, asker, asyncio.open_connection)
+            reader, writer = await self.services.dialer.open(granted, asker, asyncio.open_connection, _discard)
             target.timestamp_start = target.timestamp_tcp_setup = time.time()
             target.state = connection.ConnectionState.OPEN
             target.peername = writer.get_extra_info("peername")
@@ -362,6 +362,10 @@ class Handler(mode_servers.ProxyConnectionHandler):
             pause = min(pause * 1.5, 1.0)
             if time.monotonic() > until:
                 self.abort()
+
+
+def _discard(made: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    made[1].transport.abort()
 
 
 def _holds(writer: Any) -> bool:

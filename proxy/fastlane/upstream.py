@@ -132,7 +132,7 @@ async def dial(
 
     try:
         async with asyncio.timeout(limits.DIAL_TIME):
-            upstream = await dialer.open(grant, asker, connect)
+            upstream = await dialer.open(grant, asker, connect, Upstream.abort)
             await upstream.greeted()
     except TimeoutError:
         if upstream is not None:

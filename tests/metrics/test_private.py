@@ -24,7 +24,7 @@ def test_nothing_leads_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None
         grant = Grant(parse_host(name), port, OPENED)
 
         async def opened(dialer: Dialer) -> None:
-            _, writer = await dialer.open(grant, "somebody", asyncio.open_connection)
+            _, writer = await dialer.open(grant, "somebody", asyncio.open_connection, lambda _: None)
             writer.close()
 
         asyncio.run(opened(Dialer(mapping)))  # so it is that alone which keeps it
