@@ -173,7 +173,11 @@ class Gate:
         if not exchange.allowed:
             return exchange
         headers = forwarded(
-            head.headers, Authority(request.host, request.port), request.scheme, websocket=exchange.websocket
+            head.headers,
+            Authority(request.host, request.port),
+            request.scheme,
+            websocket=exchange.websocket,
+            trace_context=exchange.decision.trace_context,
         )
         return Outbound(exchange, request, headers, sandbox.secrets, form)
 

@@ -38,6 +38,8 @@ _OVERRIDES = folded_names(
     " x-real-host x-host x-http-host-override x-envoy-original-dst-host proxy-host request-uri http-url base-url"
     " forwarded"
 )
+# What names a trace and what belongs to it (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/).
+_TRACE_CONTEXT = folded_names("traceparent tracestate baggage")
 # Framing belongs to the hop that writes it; no `Connection` header may take it away.
 _FRAMED = folded_names("content-length transfer-encoding")
 _GONE = folded_names(_HOP) | _OVERRIDES | {"expect", "host"}
@@ -159,10 +161,13 @@ def is_websocket(head: Head) -> bool:
     )
 
 
-def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket: bool) -> Headers:
+def forwarded(
+    headers: Headers, authority: Authority, scheme: str, *, websocket: bool, trace_context: bool = False
+) -> Headers:
     """The headers that go upstream: end-to-end ones, with a Host of our own writing.
 
-    Hop-by-hop fields and those that `Connection` names are dropped, method overrides and `Expect` too.
+    Hop-by-hop fields and those that `Connection` names are dropped, method overrides and `Expect` too, and the client's
+    trace headers without `trace_context`.
     A WebSocket upgrade is written anew, without extensions: compressed frames cannot be bounded.
     """
     named = {
@@ -172,6 +177,8 @@ def forwarded(headers: Headers, authority: Authority, scheme: str, *, websocket:
         for token in value.split(b",")
     }
     named -= _FRAMED
+    if not trace_context:
+        named |= _TRACE_CONTEXT
     if websocket:
         named.add(_WEBSOCKET_EXTENSIONS)
     kept = [(key, value) for key, value in headers if (name := folded_field(key)) not in _GONE and name not in named]

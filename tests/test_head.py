@@ -126,6 +126,19 @@ def test_hop_by_hop_fields_stay_and_framing_cannot_be_taken_away() -> None:
     )
 
 
+def test_the_clients_trace_headers_stay_unless_a_rule_keeps_them() -> None:
+    traced = tuple((name, b"x") for name in (b"traceparent", b"TraceState", b"BAGGAGE"))
+    plain = ((b"Kept", b"1"), (b"X-Trace", b"1"))
+
+    assert forwarded((*traced, *plain), TUNNEL, "https", websocket=False)[1:] == plain
+    assert forwarded((*traced, *plain), TUNNEL, "https", websocket=False, trace_context=True)[1:] == (*traced, *plain)
+
+
+def test_what_connection_names_stays_also_where_a_rule_keeps_trace_headers() -> None:
+    sent = ((b"Connection", b"baggage"), (b"Baggage", b"1"), (b"Traceparent", b"1"))
+    assert forwarded(sent, TUNNEL, "https", websocket=False, trace_context=True)[1:] == ((b"Traceparent", b"1"),)
+
+
 def test_host_is_written_by_us() -> None:
     assert host_field(parse_authority("a.example:443", None), "https") == b"a.example"
     assert host_field(parse_authority("a.example:8443", None), "https") == b"a.example:8443"

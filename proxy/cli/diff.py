@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FAILED = 1
 _MARKS = (
     *("new_host", "new_write", "new_credential_reach", "wildcard_widened", "inspection_off", "private_addresses"),
-    *("expiry_removed", "observe_mode", "deny_removed", "http", "own_keys"),
+    *("expiry_removed", "observe_mode", "deny_removed", "http", "own_keys", "trace_context"),
 )
 
 

@@ -100,6 +100,7 @@ def _print(answer: dict[str, Any], url: str) -> None:
             ("detail", answer["detail"]),
             ("observed", "the policy's mode is observe: logged, and let pass" if answer["observed"] else ""),
             ("tunnel", "host and port are all that is checked" if answer["tunnel"] else ""),
+            ("trace", "the client's trace headers go upstream" if answer["trace_context"] else ""),
             ("websocket", "its handshake is judged as this GET" if answer["websocket"] else ""),
             ("rule", _rule_text(answer["rule"])),
             ("why", (answer["rule"] or {}).get("why", "")),

@@ -81,6 +81,7 @@ def _allow(entry: AllowRule, where: str) -> Rule:
         keep_encoded_slash=entry.encoded_slash == "keep",
         inspect=entry.inspect,
         http2=entry.http2,
+        trace_context=entry.trace_context == "keep",
         expires=entry.expires,
         credential=entry.credential,
     )
@@ -162,6 +163,8 @@ def _rule_meaning(rule: Rule) -> list[object]:
         rule.http2,
         str(rule.expires or ""),
         rule.credential,
+        # Only where it is set: policies from before there was this key keep their digest.
+        *(("trace_context",) if rule.trace_context else ()),
     ]
 
 

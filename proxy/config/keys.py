@@ -8,7 +8,9 @@ from proxy.config.tree import Document, KeyPath, Plain
 from proxy.errors import Problem
 
 # What cannot be checked in a tunnel: every key of an allow rule that is about HTTP.
-_HTTP_KEYS = frozenset({"access", "methods", "schemes", "paths", "query", "encoded_slash", "http2", "credential"})
+_HTTP_KEYS = frozenset(
+    ("access", "methods", "schemes", "paths", "query", "encoded_slash", "http2", "trace_context", "credential")
+)
 _PLACES = ("header", "bearer", "basic", "query")
 
 type _Found = tuple[str, str, str]  # the key that is wrong (or nothing), the message, the hint

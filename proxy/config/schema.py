@@ -130,6 +130,9 @@ class AllowRule(_Rule):
         {}, min_length=1, description="keys that must occur exactly once with this value", examples=[{"state": "open"}]
     )
     http2: bool = Field(False, description="offer HTTP/2 to the client", examples=[True])
+    trace_context: Literal["keep"] | None = Field(
+        None, description="`traceparent`, `tracestate` and `baggage` of the client go upstream", examples=["keep"]
+    )
     inspect: bool = Field(True, description="false opens a tunnel: only host and port are checked", examples=[False])
     expires: _Day | None = Field(None, description="the last day on which the rule allows", examples=["2027-01-31"])
     credential: _Id | None = Field(None, description="the name of a credential to inject", examples=["github"])

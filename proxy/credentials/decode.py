@@ -94,7 +94,7 @@ def decoder_for(coding: str) -> Decoder | None:
 class _Inflate:
     """gzip with any number of members (RFC 1952 section 2.2), or deflate."""
 
-    step = 4 * 1024
+    step = 16 * 1024
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -173,20 +173,24 @@ class _Brotli:
 class _Zstd:
     """RFC 8878, any number of frames."""
 
+    step = 64 * 1024
     # The library returns all that its input decodes to, and a block of four bytes can stand for 128 KiB:
-    # this step bounds one answer to about 2 MiB.
-    step = 64
+    # taken in portions of this size, one answer is bounded to about 2 MiB.
+    _portion = 64
 
     def __init__(self) -> None:
         self._context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
         self._frame = self._context.decompressobj(write_size=PIECE)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self._frame.eof:
-                self._frame = self._context.decompressobj(write_size=PIECE)
-            yield self._frame.decompress(data)
-            data = self._frame.unused_data if self._frame.eof else b""
+        for start in range(0, len(data), self._portion):
+            left = data[start : start + self._portion]
+            while left:
+                if self._frame.eof:
+                    self._frame = self._context.decompressobj(write_size=PIECE)
+                if piece := self._frame.decompress(left):
+                    yield piece
+                left = self._frame.unused_data if self._frame.eof else b""
 
     @property
     def complete(self) -> bool:

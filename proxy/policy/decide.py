@@ -3,6 +3,7 @@
 Pure: a policy, a request and a date in, a decision out. Rule order never matters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
@@ -34,7 +35,8 @@ class Decision:
     """What may happen to a request. The zero value denies.
 
     `rule` is the id of the rule that decided, `nearest` that of the rule that came closest to a denied request,
-    `networks` the private ranges that the deciding rules open, `credential` the name to inject.
+    `networks` the private ranges that the deciding rules open, `credential` the name to inject. `trace_context` says
+    whether the client's trace headers go upstream.
     `observed` marks a denial that `mode: observe` let pass: `allowed` is true and `reason` says why not.
     """
 
@@ -44,6 +46,7 @@ class Decision:
     nearest: str | None = None
     credential: str | None = None
     networks: tuple[Network, ...] = ()
+    trace_context: bool = False
     observed: bool = False
 
 
@@ -111,7 +114,7 @@ def decide_both(policy: Policy, request: Request, there: Request, today: date) -
     if _sent(policy, first) != _sent(policy, second):
         verdict = Decision(reason=Reason.PATH_NOT_ALLOWED, nearest=second.rule)
         return _observe(verdict) if policy.observe else verdict
-    return replace(first, networks=_in_both(first.networks, second.networks))
+    return _common((first, second))
 
 
 def decide_connect(policy: Policy, host: Host, port: int, today: date) -> ConnectDecision:
@@ -154,7 +157,13 @@ def _agreed(policy: Policy, verdicts: list[Decision]) -> Decision:
         return refused
     if any(_sent(policy, each) != _sent(policy, first) for each in others):
         return Decision(reason=Reason.METHOD_NOT_ALLOWED, nearest=first.rule)
-    return replace(first, networks=reduce(_in_both, (each.networks for each in verdicts)))
+    return _common(verdicts)
+
+
+def _common(verdicts: Sequence[Decision]) -> Decision:
+    """The first of several decisions that allow with the same credential, with no more than each of them opens."""
+    networks = reduce(_in_both, (each.networks for each in verdicts))
+    return replace(verdicts[0], networks=networks, trace_context=all(each.trace_context for each in verdicts))
 
 
 def _sent(policy: Policy, verdict: Decision) -> object:
@@ -186,15 +195,24 @@ def _decide_allow(request: Request, method: str, reading: Reading, rules: tuple[
 
 
 def _allowed(host: Host, matching: list[Rule]) -> Decision:
-    rule, networks = matching[0], matching[0].networks
+    rule = matching[0]
+    networks, trace_context = rule.networks, rule.trace_context
     if len(matching) > 1:
         if len({rule.credential for rule in matching if rule.credential is not None}) > 1:
             return Decision(reason=Reason.POLICY_ERROR)  # the checker refuses such a policy; this is the second lock
         rule = min(matching, key=lambda rule: (rule.credential is None, rule.id))
         networks = tuple(dict.fromkeys(network for each in matching for network in each.networks))
+        trace_context = any(each.trace_context for each in matching)
     if host.address is not None and not within(host.address, networks):
         return Decision(reason=Reason.ADDRESS_NOT_ALLOWED)
-    return Decision(allowed=True, reason=Reason.ALLOWED, rule=rule.id, credential=rule.credential, networks=networks)
+    return Decision(
+        allowed=True,
+        reason=Reason.ALLOWED,
+        rule=rule.id,
+        credential=rule.credential,
+        networks=networks,
+        trace_context=trace_context,
+    )
 
 
 def _stage(rule: Rule, request: Request, method: str, reading: Reading, today: date) -> _Stage:

@@ -21,7 +21,7 @@ class Rule:
     """One `allow` or `deny` rule. `None` for `methods`, `paths` and `endpoints` means any.
 
     `endpoints` holds `(scheme, port)` pairs. A rule with `inspect=False` opens a tunnel to its ports.
-    `where` is `file:line`.
+    With `trace_context` the client's trace headers go upstream. `where` is `file:line`.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Rule:
     keep_encoded_slash: bool = False
     inspect: bool = True
     http2: bool = False
+    trace_context: bool = False
     expires: date | None = None
     credential: str | None = None
 

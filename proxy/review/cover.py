@@ -25,11 +25,12 @@ def covers(wide: Rule, narrow: Rule) -> bool:
     """Whether `narrow` may be left out beside `wide`, both of them allow rules.
 
     Whatever `narrow` allows passes without it as well: with the same credential, to the same addresses, over the same
-    HTTP versions, for at least as long. It may be that more passes: see `loosens`.
+    HTTP versions, with the same headers, for at least as long. It may be that more passes: see `loosens`.
     """
     return (
         wide.inspect == narrow.inspect
         and wide.http2 >= narrow.http2
+        and wide.trace_context >= narrow.trace_context
         and narrow.credential in (None, wide.credential)
         and (wide.expires is None or (narrow.expires is not None and narrow.expires <= wide.expires))
         and _same_or_more(wide, narrow)

@@ -133,8 +133,8 @@ def _meanings(asking: Asking, host: HostClass) -> dict[object, Rule]:
         secret = asking.secret(rule.credential, "https", host.host)
         opened = None if denying else frozenset(rule.networks)
         key = (denying, rule.endpoints, rule.methods, frozenset(rule.paths or ()), rule.paths is None, rule.query)
-        more = (rule.keep_encoded_slash, rule.inspect, rule.http2, rule.expires, rule.credential, secret, opened)
-        found[(key, more)] = rule
+        more = (rule.keep_encoded_slash, rule.inspect, rule.http2, rule.trace_context, rule.expires)
+        found[(key, more, rule.credential, secret, opened)] = rule
     return found
 
 

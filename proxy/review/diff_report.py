@@ -186,6 +186,7 @@ def _effect(effect: Effect, rule_id: str | None, diff: PolicyDiff, *, new: bool)
         "observed": effect.observed,
         "tunnel": effect.tunnel,
         "http2": effect.http2,
+        "trace_context": effect.trace_context,
         "credential": None if secret is None else {"name": secret.name, "from": secret.source, "sent": sent(secret)},
         "rule": None if rule is None else {"id": rule.id, "where": rule.where},
     }

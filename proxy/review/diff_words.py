@@ -107,6 +107,8 @@ def _effects(old: Effect, new: Effect) -> Iterator[Fact]:
         yield "inspection", "off: only host and port are checked" if new.tunnel else "on, it was a tunnel before"
     if new.passes and new.http2 != old.http2:
         yield "http2", "offered to clients" if new.http2 else "no longer offered to clients" if old.passes else ""
+    if new.passes and not new.tunnel and new.trace_context != (old.trace_context or old.tunnel):
+        yield "trace", f"the client's trace headers {'' if new.trace_context else 'no longer '}go upstream"
 
 
 def sent(secret: Secret | None) -> str:

@@ -52,6 +52,7 @@ class Effect:
     denied: bool = False
     tunnel: bool = False
     http2: bool = False
+    trace_context: bool = False
     secret: Secret | None = None
     reach: frozenset[int] = frozenset()
     observed: bool = False
@@ -135,6 +136,7 @@ class Asking:
             passes=True,
             tunnel=connect.tunnel,
             http2=connect.http2,
+            trace_context=decision.trace_context,
             secret=self.secret(decision.credential, endpoint.scheme, host.host),
             reach=reach,
             observed=decision.observed,

@@ -54,6 +54,7 @@ def _verdict(judged: Judged) -> dict[str, Any]:
         "status": None if decision.allowed else refused,
         "observed": decision.observed,
         "tunnel": judged.verdict.tunnel,
+        "trace_context": decision.trace_context,
         "websocket": judged.websocket,
     }
 

@@ -8,6 +8,7 @@ from proxy.review.addresses import Addresses
 from proxy.review.boxes import Box
 from proxy.review.delta import Delta, Kind
 from proxy.review.diff import Found
+from proxy.review.effect import Effect
 from proxy.review.hosts import HostKind
 from proxy.review.paths import PathClass
 
@@ -26,6 +27,7 @@ class Mark(StrEnum):
     DENY_REMOVED = "deny_removed"
     HTTP = "http"
     OWN_KEYS = "own_keys"
+    TRACE_CONTEXT = "trace_context"
 
 
 NAMES: Mapping[Mark, str] = {
@@ -40,10 +42,19 @@ NAMES: Mapping[Mark, str] = {
     Mark.DENY_REMOVED: "deny removed",
     Mark.HTTP: "cleartext http",
     Mark.OWN_KEYS: "a key of the client's own is no longer refused or replaced",
+    Mark.TRACE_CONTEXT: "trace headers of the client go upstream",
 }
 
 # What lets something happen that could not happen before, also where the request itself passed before.
-WIDENING = frozenset({Mark.NEW_CREDENTIAL_REACH, Mark.INSPECTION_OFF, Mark.PRIVATE_ADDRESSES, Mark.OWN_KEYS})
+WIDENING = frozenset(
+    {
+        Mark.NEW_CREDENTIAL_REACH,
+        Mark.INSPECTION_OFF,
+        Mark.PRIVATE_ADDRESSES,
+        Mark.OWN_KEYS,
+        Mark.TRACE_CONTEXT,
+    }
+)
 
 
 def marks_of(found: Found, delta: Delta, box: Box, addresses: Addresses) -> tuple[Mark, ...]:
@@ -60,20 +71,27 @@ def _of_delta(delta: Delta, addresses: Addresses) -> Iterator[Mark]:
         yield Mark.DENY_REMOVED
     if not new.passes:
         return
+    yield from _of_effects(old, new)
+    if (new.reach - old.reach) - addresses.public:
+        yield Mark.PRIVATE_ADDRESSES
+    if (delta.gained & addresses.public) and old.passes:
+        yield Mark.DENY_REMOVED
+    if delta.was_expired:
+        yield Mark.EXPIRY_REMOVED
+
+
+def _of_effects(old: Effect, new: Effect) -> Iterator[Mark]:
+    """The marks of how a request passes that was refused, or passed otherwise."""
     if new.secret is not None and (old.secret is None or old.secret.source != new.secret.source):
         yield Mark.NEW_CREDENTIAL_REACH
     if old.secret is not None and new.secret is None:
         yield Mark.OWN_KEYS
     if new.tunnel and not old.tunnel:
         yield Mark.INSPECTION_OFF
-    if (new.reach - old.reach) - addresses.public:
-        yield Mark.PRIVATE_ADDRESSES
-    if (delta.gained & addresses.public) and old.passes:
-        yield Mark.DENY_REMOVED
+    if new.trace_context and not old.trace_context and not old.tunnel:
+        yield Mark.TRACE_CONTEXT
     if new.observed and not old.observed:
         yield Mark.OBSERVE_MODE
-    if delta.was_expired:
-        yield Mark.EXPIRY_REMOVED
 
 
 def _of_box(found: Found, box: Box) -> Iterator[Mark]:

@@ -63,6 +63,7 @@ def _entry(rule: Rule) -> dict[str, Any]:
         "encoded_slash": "keep" if rule.keep_encoded_slash else "",
         "query": dict(rule.query),
         "http2": rule.http2,
+        "trace_context": "keep" if rule.trace_context else "",
         "expires": rule.expires,
         "credential": rule.credential,
     }

@@ -69,6 +69,15 @@ def test_a_tunnel_is_called_one(outgate: Any) -> None:
     assert explain(outgate, "GET", "https://docs.example.com/")["tunnel"] is False
 
 
+def test_it_says_where_trace_headers_go_upstream(outgate: Any, folder: Path) -> None:
+    assert explain(outgate, "GET", "https://docs.example.com/")["trace_context"] is False
+    text = "version: 1\nname: own\nallow:\n  - {id: own, why: ours, hosts: [own.example], trace_context: keep}\n"
+    (folder / "own.yaml").write_text(text)
+    assert explain(outgate, "GET", "https://own.example/", "own.yaml")["trace_context"] is True
+    plain = outgate("explain", "GET", "https://own.example/", "--policy", "own.yaml").out
+    assert "trace      the client's trace headers go upstream\n" in plain
+
+
 def test_the_hint_is_that_of_the_refusal(outgate: Any) -> None:
     answer = explain(outgate, "GET", "https://evil.example/")
     assert answer["hint"].endswith("add a rule for evil.example to policies/web.yaml")

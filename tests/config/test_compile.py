@@ -40,6 +40,7 @@ def test_a_rule_of_a_host_alone_reads_over_https(load: Load) -> None:
     assert rule.methods == READ_METHODS
     assert (rule.paths, rule.query, rule.networks, rule.expires, rule.credential) == (None, (), (), None, None)
     assert (rule.inspect, rule.http2, rule.keep_encoded_slash, rule.why) == (True, False, False, "w")
+    assert not rule.trace_context
     assert rule.where.endswith("agent.yaml:4")
 
 
@@ -95,7 +96,7 @@ def test_every_other_key_reaches_the_rule(load: Load) -> None:
     rule = one(
         load,
         "addresses: [10.0.0.0/8, '::1'], paths: [/b/**, '/@s%2fp', /a/*], encoded_slash: keep,"
-        " query: {b: '2', a: x}, http2: true, expires: 2027-01-31",
+        " query: {b: '2', a: x}, http2: true, trace_context: keep, expires: 2027-01-31",
     )
 
     assert set(rule.networks) == {ip_network("10.0.0.0/8"), ip_network("::1")}
@@ -103,7 +104,8 @@ def test_every_other_key_reaches_the_rule(load: Load) -> None:
     assert {str(path) for path in rule.paths} == {"/b/**", "/@s/p", "/a/*"}
     assert parse_pattern("/@s%2fp", keep_encoded_slash=True) in rule.paths
     assert rule.query == (("a", "x"), ("b", "2"))
-    assert (rule.keep_encoded_slash, rule.http2, rule.expires) == (True, True, date(2027, 1, 31))
+    assert (rule.keep_encoded_slash, rule.http2, rule.trace_context) == (True, True, True)
+    assert rule.expires == date(2027, 1, 31)
 
 
 def test_a_date_may_be_quoted(load: Load) -> None:
@@ -321,6 +323,7 @@ def test_comments_reasons_and_spelling_are_not_part_of_the_digest(tmp_path: Path
         ("[443]", "[444]"),
         ("2027-01-31", "2027-02-01"),
         ("http2: false", "http2: true"),
+        ("http2: false", "trace_context: keep"),
         ("env:A", "env:B"),
         ("provider: github", "inject: {bearer: true}"),
         ("placeholder: P", "placeholder: Q"),

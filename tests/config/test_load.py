@@ -263,7 +263,7 @@ def test_a_base_does_not_borrow_a_credential_from_the_policy_above_it(tmp_path: 
 _KEYS = [
     *("version", "name", "extends", "mode", "allow", "deny", "credentials", "id", "why", "hosts", "addresses"),
     *("access", "methods", "schemes", "ports", "paths", "query", "encoded_slash", "http2", "inspect", "expires"),
-    *("credential", "from", "provider", "inject", "placeholder", "header", "basic"),
+    *("trace_context", "credential", "from", "provider", "inject", "placeholder", "header", "basic"),
 ]
 _LEAVES = (
     st.sampled_from(["a.example.com", "*.a.com", "10.0.0.0/8", "/a/**", "GET", "read", "env:A", "agent", "2027-01-31"])

@@ -103,6 +103,8 @@ BESIDE = [
     ("    inspect: false\n    methods: [GET]\n", "8:5", "methods", "cannot be checked in a tunnel", "leave"),
     ("    inspect: false\n    schemes: [https]\n", "8:5", "schemes", "cannot be checked in a tunnel", "leave"),
     ("    inspect: false\n    query: {a: b}\n", "8:5", "query", "cannot be checked in a tunnel", "leave"),
+    ("    trace_context: true\n", "7:20", "trace_context", "is `keep`", "trace_context: keep"),
+    ("    inspect: false\n    trace_context: keep\n", "8:5", "trace_context", "cannot be checked in a tunnel", "leave"),
     ("    inspect: false\n    http2: true\n", "8:5", "http2", "cannot be checked in a tunnel", "leave"),
     ("    inspect: false\n    credential: c\n", "8:5", "credential", "cannot be checked in a tunnel", "leave"),
 ]
@@ -113,6 +115,7 @@ DENIES = [
     ("    inspect: false\n", "7:5", "inspect", "a deny rule has no `inspect`", "remove"),
     ("    accept: [rule_denied]\n", "7:5", "accept", "a deny rule has no `accept`", "remove"),
     ("    http2: true\n", "7:5", "http2", "a deny rule has no `http2`", "remove"),
+    ("    trace_context: keep\n", "7:5", "trace_context", "a deny rule has no `trace_context`", "remove"),
     ("    encoded_slash: keep\n", "7:5", "encoded_slash", "a deny rule has no `encoded_slash`", "remove"),
     ("    mode: observe\n", "7:5", "mode", "unknown key `mode`", ""),
     ("    access: read\n    methods: [GET]\n", "8:5", "methods", "exclude each other", "keep one"),

@@ -33,9 +33,10 @@ allow:
     paths: ["/@scope%2Fname", /plain]
     encoded_slash: keep
   - id: plain
-    why: plain too
+    why: plain too, and ours
     hosts: [plain.example]
     schemes: [http, https]
+    trace_context: keep
   - {id: keyed, why: files of the key, hosts: [dav.example], access: any, paths: [/keyed/**], credential: dav}
   - {id: open, why: files of everybody, hosts: [dav.example], access: any, paths: [/open/**]}
   - id: private
@@ -53,6 +54,9 @@ credentials:
     hosts: [dav.example]
     inject: {bearer: true}
 """
+
+
+TRACE = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "ours=1", "Baggage": "customer=7,tenant=ours"}
 
 
 @dataclass
@@ -369,6 +373,7 @@ def test_hop_by_hop_and_override_headers_stay_behind(world: World) -> None:
         "Upgrade": "h2c",
         "HTTP2-Settings": "x",
         "X-HTTP-Method-Override": "DELETE",
+        **TRACE,
         "X-Kept": "1",
     }
     with world.outgate.tunnel("good.example:443") as client:
@@ -376,6 +381,13 @@ def test_hop_by_hop_and_override_headers_stay_behind(world: World) -> None:
     names = {name.lower() for name, _ in world.upstream.record.last.headers}
     assert names == {"host", "x-kept", "authorization", "accept-encoding"}
     assert world.upstream.record.last.values("authorization") == [f"Bearer {SECRET}"]
+
+
+def test_trace_headers_pass_as_sent_where_a_rule_keeps_them(world: World) -> None:
+    with world.outgate.tunnel("plain.example:443") as client:
+        assert client.request("GET", "/", "plain.example", TRACE).status == 200
+    sent = world.upstream.record.last.headers
+    assert TRACE.items() <= dict(sent).items()
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])

@@ -50,7 +50,7 @@ def test_vector(policy: str, line: str, expected: str, tmp_path: Path) -> None:
         "observed " if decision.observed else "" if decision.allowed is (decision.reason is Reason.ALLOWED) else "?"
     )
     rule = decision.rule or decision.nearest
-    assert f"{verdict}{decision.reason}" + (f" {rule}" if rule else "") == expected
+    assert f"{verdict}{decision.reason}" + (f" {rule}" if rule else "") + " traced" * decision.trace_context == expected
 
 
 def test_the_zero_values_deny() -> None:

@@ -33,6 +33,7 @@ class Seen:
     denied: bool
     tunnel: bool = False
     http2: bool = False
+    trace_context: bool = False
     secret: str | None = None
     observed: bool = False
     reach: frozenset[Address] = frozenset()
@@ -54,7 +55,7 @@ def seen(policy: Policy, request: Request, day: date, among: Sequence[Address] =
     spec = policy.credentials.get(decision.credential or "")
     spec = spec if spec and request.scheme == "https" and spec.bound_to(request.host) else None
     secret = spec.source if spec else None
-    return Seen(True, False, tunnel, http2, secret, decision.observed, frozenset(reach))
+    return Seen(True, False, tunnel, http2, decision.trace_context, secret, decision.observed, frozenset(reach))
 
 
 def kind_of(old: Seen, new: Seen) -> Kind:
@@ -80,11 +81,11 @@ def same_sides(change: Change, old: Seen, new: Seen) -> bool:
 
 def _effect(effect: Effect) -> tuple[object, ...]:
     secret = None if effect.secret is None else effect.secret.source
-    return effect.passes, effect.denied, effect.tunnel, effect.http2, secret, effect.observed
+    return effect.passes, effect.denied, effect.tunnel, effect.http2, effect.trace_context, secret, effect.observed
 
 
 def _facts(one: Seen) -> tuple[object, ...]:
-    return one.passes, one.denied, one.tunnel, one.http2, one.secret, one.observed
+    return one.passes, one.denied, one.tunnel, one.http2, one.trace_context, one.secret, one.observed
 
 
 def _moved(change: Change, old: Seen, new: Seen) -> bool:
@@ -109,6 +110,7 @@ def marks_of_sides(old: Seen, new: Seen) -> set[Mark]:
         Mark.OBSERVE_MODE: new.observed and not old.observed,
         Mark.DENY_REMOVED: (old.denied and not new.denied) or (old.passes and any(is_public(ip) for ip in gained)),
         Mark.EXPIRY_REMOVED: old.expired and new.passes,
+        Mark.TRACE_CONTEXT: new.trace_context and not old.trace_context and not old.tunnel,
         Mark.OWN_KEYS: old.secret is not None and new.passes and new.secret is None,
     }
     return {mark for mark, holds in wanted.items() if holds}

@@ -67,6 +67,7 @@ def rules(draw: st.DrawFn, rule_id: str, allow: bool = True) -> Rule:
         keep_encoded_slash=keep and bool(texts) and inspect,
         inspect=inspect,
         http2=allow and inspect and draw(st.booleans()),
+        trace_context=allow and inspect and draw(st.booleans()),
         expires=draw(st.sampled_from(DAYS)) if allow else None,
         credential=draw(st.sampled_from([None, "c"])) if allow and inspect else None,
     )
@@ -114,6 +115,7 @@ def leaving_out_takes_nothing_away(allow: tuple[Rule, ...], deny: tuple[Rule, ..
             assert (one.allowed, one.credential) == (other.allowed, other.credential), request
         if one.allowed:
             assert within(one.networks, other.networks), request
+            assert one.trace_context == other.trace_context, request
     for host, port in PLACES:
         first, second = decide_connect(before, host, port, TODAY), decide_connect(after, host, port, TODAY)
         assert (first.decision.allowed, first.tunnel) == (second.decision.allowed, second.tunnel)
@@ -191,6 +193,7 @@ def rule(rule_id: str, **more: object) -> Rule:
     [
         {"credential": "c"},
         {"http2": True},
+        {"trace_context": True},
         {"inspect": False, "methods": None},
         {"expires": date(2027, 1, 1), "hosts": (HostPattern("b.com"),)},
         {"networks": (ip_network("10.0.0.0/8"),)},

@@ -11,7 +11,7 @@ from proxy.policy.credential import CredentialSpec, Inject
 from proxy.policy.host import HostPattern
 from proxy.policy.path import parse_pattern
 from proxy.policy.rules import Policy, Rule, RuleIndex
-from proxy.review import diff_report
+from proxy.review import diff_report, diff_words
 from proxy.review.addresses import Addresses
 from proxy.review.changes import PolicyDiff, compare
 from proxy.review.delta import Kind
@@ -52,6 +52,29 @@ def test_what_a_rule_does_to_requests_that_it_does_not_match_is_told() -> None:
     tunnel = _rules(_rule("x", inspect=False, methods=None))
     kinds = {change.kind for change in compare(tunnel, _rules(*tunnel.rules, _rule("y", "/a")), TODAY)}
     assert kinds == {Kind.CHANGED, Kind.REMOVED}
+
+
+def test_trace_headers_are_told_where_they_begin_or_cease_to_pass_which_they_do_in_a_tunnel() -> None:
+    bare, kept = _rules(_rule("x")), _rules(_rule("x", trace_context=True))
+    tunnel = _rules(_rule("x", inspect=False, methods=None))
+
+    def told(old: Policy, new: Policy) -> tuple[bool, set[Mark], set[str]]:
+        found = compare(old, new, TODAY)
+        words = {
+            value
+            for change in found
+            for label, value in diff_words.facts(PolicyDiff("p", old, new, found), change)
+            if label == "trace"
+        }
+        return any(change.widening for change in found), {mark for change in found for mark in change.marks}, words
+
+    begin, cease = "the client's trace headers go upstream", "the client's trace headers no longer go upstream"
+    assert told(bare, kept) == (True, {Mark.TRACE_CONTEXT}, {begin})
+    assert told(kept, bare) == (False, set(), {cease})
+    assert told(tunnel, kept) == (False, set(), set())
+    assert told(tunnel, bare) == (False, set(), {cease})
+    assert told(kept, tunnel)[2] == told(bare, tunnel)[2] == set()
+    assert told(_rules(), kept) == (True, {Mark.NEW_HOST, Mark.TRACE_CONTEXT}, {begin})
 
 
 def test_a_credential_that_is_bound_to_fewer_hosts_is_told_for_those() -> None:

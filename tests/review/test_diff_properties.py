@@ -59,6 +59,7 @@ def rules(draw: st.DrawFn, rule_id: str, *, deny: bool) -> Rule:
         keep_encoded_slash=keep and inspect,
         inspect=inspect,
         http2=inspect and not deny and draw(st.booleans()),
+        trace_context=inspect and not deny and draw(st.booleans()),
         expires=None if deny else draw(st.none() | st.none() | st.sampled_from(EXPIRES)),
         credential=draw(st.sampled_from([None, None, "c", "d"])) if inspect and not deny else None,
     )

@@ -66,6 +66,8 @@ TABLE: list[tuple[str, Edits, bool, list[str]]] = [
      ["no longer allowed:", "GET to api.openai.com", "credential  no longer sent there: env:OPENAI_API_KEY (openai)"]),
     ("codex", [("methods: [GET, POST]", "methods: [GET, POST]\n    http2: true")], False,
      ["http2       offered to clients"]),
+    ("codex", [("methods: [GET, POST]", "methods: [GET, POST]\n    trace_context: keep")], True,
+     ["marks       trace headers of the client go upstream", "trace       the client's trace headers go upstream"]),
     ("one-github-issue", [("# expires: 2027-01-31", "expires: 2027-01-31")], False,
      ["days        from 2027-02-01 on", "now         allowed by no rule that has not expired"]),
     ("python-sdk", [("    access: read", "    access: read\n    paths: [/simple/*]")], False,
