@@ -80,6 +80,13 @@ class Head:
         """Every value of a header; `name` in lower case."""
         return self._named.get(name, [])
 
+    @property
+    def waits_for_continue(self) -> bool:
+        """Whether its body comes once it is asked for. What an HTTP/1.0 client says of it counts for nothing (RFC 9110
+        section 10.1.1).
+        """
+        return self.version != b"HTTP/1.0" and bool(self.values(b"expect"))
+
     @cached_property
     def _named(self) -> dict[bytes, list[bytes]]:
         named: dict[bytes, list[bytes]] = {}

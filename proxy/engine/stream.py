@@ -173,7 +173,7 @@ class Stream(HttpStream):
 
     def _invite(self) -> layer.CommandGenerator[None]:
         """Ask for the body, if the client waits for that. Only now: a refused request is never invited to send it."""
-        if self.flow.request.headers.get("expect"):
+        if self.flow.request.headers.get("expect") and self.flow.request.http_version != "HTTP/1.0":
             interim = http.Response.make(100)
             interim.headers.clear()
             yield SendHttp(ResponseHeaders(self.stream_id, interim), self.context.client)

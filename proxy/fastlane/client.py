@@ -114,7 +114,8 @@ class ClientSide(Wire):
     # --- requests ---
 
     def http(self, data: bytes) -> None:
-        if data[:1] == b"\x16" and self.requests.between and self.conversation is None:
+        idle = self.conversation is None and not self._connecting.busy
+        if data[:1] == b"\x16" and self.requests.between and idle:
             self.here.refuse_early(
                 Reason.PROTOCOL_NOT_ALLOWED, "TLS to the proxy" if self.tls is None else "TLS inside TLS"
             )
@@ -211,10 +212,13 @@ class ClientSide(Wire):
         relay = Relay(self, upstream, exchange, mask)
         self.open_relay(relay)
         ahead, behind = self.requests.rest(), upstream.answers.rest()
+        self.resume()
         if ahead:
             relay.from_client(ahead)
         if behind:
             relay.from_upstream(behind)
+        if self.has_ended:
+            relay.client_ended(whole=True)
 
     # --- endings ---
 

@@ -66,7 +66,7 @@ class Connecting:
         client.reader = self._first
         if rest:
             self._first(rest)
-        return False
+        return client.reader == client.http
 
     def _refuse(self, exchange: Exchange) -> None:
         client = self._client
@@ -162,3 +162,5 @@ class Connecting:
         client.resume()
         if data:
             relay.from_client(data)
+        if client.has_ended:
+            relay.client_ended(whole=True)

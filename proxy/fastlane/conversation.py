@@ -83,12 +83,10 @@ class Conversation:
         try:
             upstream = await reach.dialled(self.client.lane, self.client.session, self.outbound)
         except DialError as error:
-            if not self._over:
-                self.refuse(error.reason, str(error))
+            self.client.guarded(self.refuse, error.reason, str(error))
             return
         except asyncio.CancelledError:
-            if not self._over:
-                self.refuse(Reason.UPSTREAM_UNREACHABLE, "cancelled")
+            self.client.guarded(self.refuse, Reason.UPSTREAM_UNREACHABLE, "cancelled")
             return
         except Exception as error:
             log.exception("dial failed", error=type(error).__name__)
@@ -118,7 +116,7 @@ class Conversation:
         asked = self.asked  # once before, on a connection that had closed: the client has no more of it
         self._sending = Sending(self.client, self.exchange, self.head, headers, target)
         self._sending.whole = asked
-        if self.client.requests.has_body and self.head.values(b"expect"):
+        if self.client.requests.has_body and self.head.waits_for_continue:
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.client.advance()
 
@@ -156,8 +154,10 @@ class Conversation:
         finally:
             if out and not self.client.closed:
                 self.client.send(b"".join(out))
-        if self.answered_all and self.asked:
-            self._finish()
+        if self.answered_all and not self._over:
+            self._used.take_no_more()
+            if self.asked:
+                self._finish()
 
     def _turn(self, out: list[bytes]) -> bool:
         """Take one piece of the answer; false if there is none, or the client must take first what it was sent."""
@@ -222,7 +222,7 @@ class Conversation:
 
     @property
     def upstream_spoke(self) -> bool:
-        return not self._used.answers.between or self.delivery is not None
+        return self._used.answers.begun or self.delivery is not None
 
     def _again(self) -> bool:
         """Ask once more on a connection of its own, where the upstream closed an idle one before it heard (RFC 9112
@@ -233,6 +233,7 @@ class Conversation:
         if self.exchange.method not in ("GET", "HEAD", "OPTIONS"):
             return False
         self._reused = self._upstream_ended = False
+        self._drop_upstream()  # what else it has to say of its end is not about the next one
         self.upstream = None
         self._dialling = asyncio.get_running_loop().create_task(self._dial(), name="upstream")
         return True

@@ -33,7 +33,7 @@ class Here:
         if client.lane.gate.desk.takes_body(exchange) and client.requests.has_body:
             client.session.head_since = time.monotonic()  # the body has the time that a head has
             self._gathering = (exchange, head, bytearray())
-            if head.values(b"expect"):
+            if head.waits_for_continue:
                 client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         else:
             self._answer_from(exchange, head, b"")
@@ -79,7 +79,7 @@ class Here:
         client = self._client
         client.lane.gate.note_refusal(exchange)
         # Where a head ends may be in doubt, and then what follows is its body or another request: read no more.
-        last = exchange.decision.reason is Reason.MALFORMED_REQUEST
+        last = client.requests.in_doubt or exchange.decision.reason is Reason.MALFORMED_REQUEST
         self._answer(exchange, refuse(exchange), "refused", last=client.session.refused_too_often() or last)
 
     def _answer(self, exchange: Exchange, response: Response, end: str, *, last: bool) -> None:

@@ -12,7 +12,7 @@ from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
-from proxy.head import Head, Headers
+from proxy.head import MAX_HEADERS, Head, Headers
 from proxy.passing import Answer, has_body
 
 type Body = ChunkedReader | ContentLengthReader | Http10Reader
@@ -22,6 +22,7 @@ REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _AUTHORITY = re.compile(rb"(?:[^:/\[\]]+|\[[^/]+\])(?::[0-9]+)?")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_FOLD = b"\r\n "
 
 
 class BadMessage(ValueError):
@@ -135,6 +136,10 @@ class Requests(_Reader):
 
     blank_lines = limits.MAX_BLANK_LINES
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_doubt = False  # where the message ends whose head was read last
+
     def next(self) -> Head | bytes | End | None:
         """The next piece; None while more bytes are needed. Raises `BadMessage`."""
         if self._body is not None:
@@ -148,6 +153,7 @@ class Requests(_Reader):
         method, target, version = match.groups()
         head = _head(bytes(method), bytes(target), bytes(version), _fields(lines))
         size = _request_size(head)
+        self.in_doubt = size is None and not _is_chunked(head)
         self._begin(0 if head.method == b"CONNECT" else size)
         return head
 
@@ -163,6 +169,19 @@ class Answers(_Reader):
     @property
     def reusable(self) -> bool:
         return self._keep and self.between
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything came of an answer, if it was one that says to wait."""
+        return not self.between or self._interim > 0
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether something stands behind a whole answer. It is thrown away, and the connection is not reusable."""
+        if self._body is None and self.rest():
+            self._keep = False
+            return True
+        return False
 
     def next(self, method: str) -> Answer | bytes | End | None:
         """The next piece of the answer to a request; 1xx answers are skipped. Raises `BadMessage`."""
@@ -189,16 +208,18 @@ class Answers(_Reader):
 
 def _fields(lines: list[bytearray]) -> Headers:
     """Names and values, as they came; whether each is well formed is the gate's to say (`head.read_head`)."""
+    if len(lines) > MAX_HEADERS + 1:
+        raise BadMessage(f"more than {MAX_HEADERS} header fields", too_large=True)
     fields: list[tuple[bytes, bytes]] = []
     for line in lines[1:]:
         if line[0] in b" \t" and fields:
             name, value = fields.pop()
-            fields.append((name, value + b"\r\n " + line.strip()))  # folded: refused as what it is
+            fields.append((name, value if value.endswith(_FOLD) else value + _FOLD))  # refused, whatever follows
             continue
         name, separator, value = bytes(line).partition(b":")
         if not separator or not name:
             raise BadMessage("a header line cannot be read")
-        fields.append((name, value.strip()))
+        fields.append((name, value.strip(b" \t")))
     return tuple(fields)
 
 
@@ -227,6 +248,12 @@ def _request_size(head: Head) -> int | None:
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
         raise BadMessage("the framing is in doubt")
     return int(lengths[0]) if lengths else 0
+
+
+def _is_chunked(head: Head) -> bool:
+    """Whether chunks are what every reader takes the body for."""
+    codings = [coding.lower() for coding in head.values(b"transfer-encoding")]
+    return codings == [b"chunked"] and not head.values(b"content-length") and head.version == b"HTTP/1.1"
 
 
 def _answer_size(answer: Answer, method: str) -> int | None:

@@ -1,6 +1,5 @@
 """What one connection to an upstream leaves for the next: itself, or its TLS session. For the same sandbox and end."""
 
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy import limits
+from proxy.fastlane.tls import Ticket
 from proxy.fastlane.upstream import Upstream
 
 
@@ -94,16 +94,16 @@ class Tickets:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Use, tuple[float, ssl.SSLSession]] = OrderedDict()
+        self._kept: OrderedDict[Use, Ticket] = OrderedDict()
 
-    def take(self, use: Use) -> ssl.SSLSession | None:
-        since, session = self._kept.pop(use, (0.0, None))
-        return session if time.monotonic() - since < limits.TICKET_TIME else None
+    def take(self, use: Use) -> Ticket | None:
+        ticket = self._kept.pop(use, None)
+        return ticket if ticket is not None and time.monotonic() < ticket.until else None
 
-    def put(self, use: Use, session: ssl.SSLSession | None) -> None:
-        if session is None or not session.has_ticket:
+    def put(self, use: Use, ticket: Ticket | None) -> None:
+        if ticket is None:
             return
-        self._kept[use] = (time.monotonic(), session)
+        self._kept[use] = ticket
         self._kept.move_to_end(use)
         if len(self._kept) > limits.MAX_TICKETS:
             self._kept.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_address
 
+from proxy import limits
 from proxy.dial import DialError, Grant
 from proxy.fastlane.lane import Lane
 from proxy.fastlane.pool import Use
@@ -32,7 +33,7 @@ async def dialled(lane: Lane, session: Session, outbound: Outbound) -> Upstream:
 def give_back(lane: Lane, use: Use, upstream: Upstream, *, new: bool, whole: bool) -> None:
     """Let later exchanges have what they can use of a connection: it, if `whole`, and if it is `new` its session."""
     if new and upstream.tls is not None:
-        lane.tickets.put(use, upstream.tls.session)
+        lane.tickets.put(use, upstream.tls.ticket(limits.TICKET_TIME))
     if whole and upstream.answers.reusable and not upstream.holds:
         lane.pool.put(use, upstream)
     else:

@@ -18,7 +18,7 @@ class Relay:
         self._client, self._upstream, self._exchange = client, upstream, exchange
         self._passage = Passage(client.lane.gate, client.session, exchange, mask)
         self._over = False
-        self._ended = False  # one side has said all
+        self._ended: ClientSide | Upstream | None = None  # which side has said all
         upstream.user = self
 
     @property
@@ -42,10 +42,10 @@ class Relay:
         self._client.resume()
 
     def client_ended(self, *, whole: bool) -> None:
-        self._end("client_closed", whole=whole, other=self._upstream)
+        self._end("client_closed", self._client, self._upstream, whole=whole)
 
     def client_gone(self) -> None:
-        self._close("client_closed")
+        self._end("client_closed", self._client, self._upstream, whole=False)
 
     # --- from the upstream ---
 
@@ -65,26 +65,30 @@ class Relay:
         self._upstream.resume()
 
     def upstream_ended(self, *, whole: bool) -> None:
-        self._end("upstream_closed", whole=whole, other=self._client)
+        self._end("upstream_closed", self._upstream, self._client, whole=whole)
 
     def broke(self) -> None:
         self._client.failed()
 
     # --- endings ---
 
-    def _end(self, end: str, *, whole: bool, other: "ClientSide | Upstream") -> None:
-        """One side has said all. In a tunnel the other may go on; a WebSocket ends as a whole."""
+    def _end(self, end: str, side: "ClientSide | Upstream", other: "ClientSide | Upstream", *, whole: bool) -> None:
+        """One side has said all. In a tunnel the other may go on, or learns that this one broke off; a WebSocket ends
+        as a whole.
+        """
         if self._over:
             return
-        if self._passage.may_half_close and whole and not self._ended and not other.closed:
-            self._ended = True
+        tunnel = self._exchange.tunnel
+        if self._passage.may_half_close and whole and self._ended is None and not other.closed:
+            self._ended = side
             self._exchange.end = end
             if other.transport.can_write_eof():
                 other.transport.write_eof()
         else:
-            self._close(end)
+            self._close(end, broken=other if tunnel and not whole and self._ended is not side else None)
 
-    def _close(self, end: str) -> None:
+    def _close(self, end: str, broken: "ClientSide | Upstream | None" = None) -> None:
+        """End both sides; the one that is `broken` must not take what it got for whole."""
         if self._over:
             return
         self._over = True
@@ -94,5 +98,5 @@ class Relay:
         upstream.user = None
         client.relay = None
         client.lane.gate.finish(client.session, self._exchange, end)
-        upstream.close()
-        client.close()
+        upstream.close(whole=broken is not upstream)
+        client.close(whole=broken is not client)

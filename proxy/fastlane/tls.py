@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
@@ -23,6 +24,14 @@ _CACHED = 1024
 _FRESH = 12 * 3600  # seconds; well inside a leaf's lifetime
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A TLS session to resume until then (`time.monotonic`): the certificate is not verified again."""
+
+    session: ssl.SSLSession
+    until: float
+
+
 class Tls:
     """One TLS connection. `ended` says that the peer said goodbye: what it sent is whole."""
 
@@ -32,12 +41,18 @@ class Tls:
         *,
         server_side: bool,
         name: str | None = None,
-        session: ssl.SSLSession | None = None,
+        ticket: Ticket | None = None,
     ) -> None:
         self._wire_in, self._wire_out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(
-            self._wire_in, self._wire_out, server_side=server_side, server_hostname=name, session=session
+            self._wire_in,
+            self._wire_out,
+            server_side=server_side,
+            server_hostname=name,
+            session=None if ticket is None else ticket.session,
         )
+        self._ticket = ticket
+        self._established_at = 0.0
         self.established = False
         self.ended = False
 
@@ -46,10 +61,18 @@ class Tls:
         """As the audit event names it: `TLSv1.3`."""
         return self._object.version()
 
-    @property
-    def session(self) -> ssl.SSLSession | None:
-        """What a later connection to the same peer can resume."""
-        return self._object.session
+    def ticket(self, lasting: float) -> Ticket | None:
+        """What a later connection to the same peer can resume: for so many seconds after the handshake in which the
+        certificate was verified, and no longer than that was good for.
+        """
+        session = self._object.session
+        if session is None or not session.has_ticket:
+            return None
+        if self._ticket is not None and self._object.session_reused:
+            return Ticket(session, self._ticket.until)
+        certificate = self._object.getpeercert() or {}
+        left = ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
+        return Ticket(session, min(self._established_at + lasting, time.monotonic() + left))
 
     def start(self) -> None:
         """Begin the handshake of a client; what it says is then in `pending`. Raises `ssl.SSLError`."""
@@ -88,6 +111,7 @@ class Tls:
         except ssl.SSLWantReadError:
             return False
         self.established = True
+        self._established_at = time.monotonic()
         return True
 
     def _read(self) -> bytes:

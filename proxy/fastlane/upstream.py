@@ -8,7 +8,7 @@ from typing import Protocol
 from proxy import limits
 from proxy.dial import Dialer, DialError, Grant
 from proxy.fastlane.parse import Answers
-from proxy.fastlane.tls import Tls
+from proxy.fastlane.tls import Ticket, Tls
 from proxy.fastlane.wire import Wire
 from proxy.policy.reason import Reason
 
@@ -70,6 +70,11 @@ class Upstream(Wire):
         self.answers.feed(data)
         self.user.answered()
 
+    def take_no_more(self) -> None:
+        """The answer is whole: what stands behind it was not asked for, and no other request gets it."""
+        if self.answers.spoilt:
+            self.pause()
+
     def said_all(self, *, whole: bool) -> None:
         if not self._greeted.done():
             self._fail(Reason.UPSTREAM_UNREACHABLE, "the upstream closed during the TLS handshake")
@@ -115,7 +120,7 @@ async def dial(
     grant: Grant,
     asker: Hashable,
     context: ssl.SSLContext | None = None,
-    ticket: ssl.SSLSession | None = None,
+    ticket: Ticket | None = None,
 ) -> Upstream:
     """Connect to a grant's destination for `asker`. With a context the connection is verified, and resumes a session
     that was. Raises `DialError`.
@@ -124,7 +129,7 @@ async def dial(
     name = str(grant.host.address) if grant.host.address is not None else grant.host.name
 
     def make() -> Upstream:
-        return Upstream(None if context is None else Tls(context, server_side=False, name=name, session=ticket))
+        return Upstream(None if context is None else Tls(context, server_side=False, name=name, ticket=ticket))
 
     async def connect(ip: str, port: int) -> Upstream:
         _, made = await asyncio.get_running_loop().create_connection(make, ip, port)

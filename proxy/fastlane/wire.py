@@ -36,6 +36,7 @@ class Wire(asyncio.Protocol):
         self.active = time.monotonic()
         self._portion = Portion()
         self._held = b""
+        self._choked = False  # TLS has more to answer than the peer takes
         self._waiting: asyncio.Handle | None = None  # for the next turn
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -79,7 +80,7 @@ class Wire(asyncio.Protocol):
     def _take_turn(self) -> None:
         """Handle one portion of what came; what is more waits until the others had their turn."""
         self._waiting = None
-        if self.closed or not self._held or not self.reading:
+        if self.closed or not self._held or not self.reading or self._choked:
             return
         data, size = self._held, self._portion.size
         self._held = data[size:]
@@ -102,7 +103,7 @@ class Wire(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self.reading and not self.closed and not self._held and self._waiting is None:
+        if self.reading and not self.closed and not self._held and self._waiting is None and not self._choked:
             self.transport.resume_reading()
 
     def _received_tls(self, data: bytes) -> None:
@@ -110,6 +111,9 @@ class Wire(asyncio.Protocol):
         plain = tls.feed(data)
         if answer := tls.pending():
             self.transport.write(answer)
+            if not self.writable:
+                self._choked = True
+                self.transport.pause_reading()
         self.received(plain)
         if tls.ended and not self.closed:
             self.said_all(whole=True)
@@ -135,6 +139,9 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writable = True
+        if self._choked:
+            self._choked = False
+            self._later(0.0)
         if not self.closed:
             self.guarded(self.drained)
 

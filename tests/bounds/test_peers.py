@@ -94,7 +94,7 @@ def test_one_client_keeps_a_few_upstream_connections(world: World, plain: Upstre
         for host in HOSTS * 2:
             client.send(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             assert client.read().status == 200
-        assert 0 < open_to(plain.port) <= limits.MAX_IDLE_UPSTREAMS
+        world.proxy.wait_until(lambda: 0 < open_to(plain.port) <= limits.MAX_IDLE_UPSTREAMS)
 
 
 def test_a_tunnel_without_a_request_is_on_record(world: World) -> None:
