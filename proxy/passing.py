@@ -9,7 +9,7 @@ from functools import cached_property
 from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, meter_of, returned
 from proxy.credentials.scrub import Mask
 from proxy.exchange import Exchange
-from proxy.head import Head, Headers
+from proxy.head import MAX_HEADERS, Head, Headers
 from proxy.policy.reason import Reason
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -33,7 +33,11 @@ class Answer:
     @cached_property
     def in_doubt(self) -> bool:
         """Whether two readers could take the head for different ones (RFC 9112 sections 5 and 6)."""
-        if has_line_breaks(self.headers) or not all(_TOKEN.fullmatch(name) for name, _ in self.headers):
+        if (
+            len(self.headers) > MAX_HEADERS
+            or has_line_breaks(self.headers)
+            or not all(_TOKEN.fullmatch(name) for name, _ in self.headers)
+        ):
             return True
         codings, lengths = self.values(b"transfer-encoding"), self.values(b"content-length")
         if codings:

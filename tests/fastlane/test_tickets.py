@@ -1,12 +1,16 @@
-"""TLS sessions of upstreams are resumed for the same end, and for no other."""
+"""TLS sessions of upstreams are resumed for the same end, and for no other, as long as their certificate holds."""
 
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from proxy.fastlane.pool import Tickets, Use
+from proxy.fastlane.tls import Ticket, Tls, upstream_context
 from tests.fastlane.test_again import ask_at
 from tests.support.outgate import Outgate
 from tests.support.pki import Authority
@@ -81,3 +85,47 @@ def test_a_client_resumes_its_session(tmp_path: Path) -> None:
                     session = tls.session
                     resumed.append(tls.session_reused)
         assert resumed == [False, True, True]
+
+
+def shaken(context: ssl.SSLContext, leaf: ssl.SSLContext, ticket: Ticket | None = None) -> Tls:
+    """A client after its handshake with a server that sent its tickets."""
+    client = Tls(context, server_side=False, name="good.example", ticket=ticket)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = leaf.wrap_bio(incoming, outgoing, server_side=True)
+    client.start()
+    for _ in range(3):
+        incoming.write(client.pending())
+        with suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        client.feed(outgoing.read())
+    return client
+
+
+def test_a_session_lasts_from_the_handshake_that_verified(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    leaf, context = authority.server_context("good.example"), upstream_context([authority.ca_file])
+    began = time.monotonic()
+    first = shaken(context, leaf).ticket(100.0)
+    assert first is not None
+    assert began <= first.until - 100.0 <= time.monotonic()
+    resumed = shaken(context, leaf, first).ticket(1000.0)
+    assert resumed is not None
+    assert resumed.until == first.until, "nothing was verified anew"
+
+
+def test_no_session_outlives_its_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = upstream_context([authority.ca_file])
+    ticket = shaken(context, authority.server_context("good.example")).ticket(1e12)
+    assert ticket is not None
+    assert ticket.until < time.monotonic() + 10 * 366 * 86_400.0
+
+
+def test_a_session_that_is_over_is_not_resumed() -> None:
+    use = Use("sandbox", "digest", None, "https", "good.example", 443)
+    session: Any = object()
+    tickets = Tickets()
+    for until, expected in ((time.monotonic() - 1, False), (time.monotonic() + 100, True)):
+        tickets.put(use, Ticket(session, until))
+        assert (tickets.take(use) is not None) is expected
+        assert tickets.take(use) is None, "each is resumed once"

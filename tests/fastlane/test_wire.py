@@ -150,3 +150,39 @@ def test_a_portion_has_bounds(spent: float) -> None:
     for _ in range(20):
         portion.took(spent)
     assert portion.size == (turns._LEAST if spent else turns._MOST)
+
+
+class Answering:
+    """Stands in for TLS whose peer asks for an answer with each byte, as with KeyUpdate (RFC 8446 section 4.6.3)."""
+
+    ended = False
+    answers = True
+    answer = b""
+
+    def feed(self, data: bytes) -> bytes:
+        self.answer = data * 64 if self.answers else b""
+        return data
+
+    def pending(self) -> bytes:
+        return self.answer
+
+
+def test_a_peer_that_takes_no_answers_of_tls_is_not_read() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        tls: Any = Answering()
+        taker.tls = tls
+        writer.write(DATA * 8)
+        while taker.writable:  # noqa: ASYNC110 - no event tells of a full buffer
+            await asyncio.sleep(0)
+        had = len(taker.taken)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(taker.taken) == had
+        assert sum(map(len, taker.taken)) < len(DATA * 8)
+        tls.answers = False
+        taker.resume_writing()
+        while sum(map(len, taker.taken)) < len(DATA * 8):  # noqa: ASYNC110 - nor of a piece that was taken
+            await asyncio.sleep(0)
+        assert b"".join(taker.taken) == DATA * 8
+
+    run(play)
