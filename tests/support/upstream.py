@@ -124,6 +124,8 @@ class Upstream:
         # Accepted by hand, so that a connection counts from its first packet, not from its TLS handshake.
         while True:
             sock, _ = await self._loop.sock_accept(self._listener)
+            # asyncio sets it on sockets that it opened itself; without it each answer in two parts takes 40 ms.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._handle(sock, self.record.arrived()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
