@@ -19,9 +19,9 @@ type Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_HEADERS = 256
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 
 # Hop-by-hop fields (RFC 9110 section 7.6.1) and what a client says to a proxy alone.
 _HOP = "connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer upgrade http2-settings"
@@ -62,8 +62,25 @@ class BadHead(ValueError):
         self.reason = reason
 
 
+class Fields:
+    """The fields of a head, found by name. Made for a dataclass without slots, with `headers`."""
+
+    headers: Headers
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of a field; `name` in lower case. Not to be changed."""
+        return self._named.get(name, [])
+
+    @cached_property
+    def _named(self) -> dict[bytes, list[bytes]]:
+        named: dict[bytes, list[bytes]] = {}
+        for key, value in self.headers:
+            named.setdefault(key.lower(), []).append(value)
+        return named
+
+
 @dataclass(frozen=True)
-class Head:
+class Head(Fields):
     """A request head as it came: `authority` is the one of an absolute URI or of :authority, else empty.
 
     `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`; `scheme` what the client wrote, if it did.
@@ -76,23 +93,12 @@ class Head:
     scheme: bytes = b""
     authority: bytes = b""
 
-    def values(self, name: bytes) -> list[bytes]:
-        """Every value of a header; `name` in lower case."""
-        return self._named.get(name, [])
-
     @property
     def waits_for_continue(self) -> bool:
         """Whether its body comes once it is asked for. What an HTTP/1.0 client says of it counts for nothing (RFC 9110
         section 10.1.1).
         """
         return self.version != b"HTTP/1.0" and bool(self.values(b"expect"))
-
-    @cached_property
-    def _named(self) -> dict[bytes, list[bytes]]:
-        named: dict[bytes, list[bytes]] = {}
-        for key, value in self.headers:
-            named.setdefault(key.lower(), []).append(value)
-        return named
 
 
 def read_head(head: Head, *, tunnel: Authority | None, tls: bool) -> Request:
@@ -214,7 +220,7 @@ def _check_fields(head: Head) -> None:
 
 def _flaw(name: bytes) -> str:
     """What is wrong with a header name; empty if nothing is."""
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         return "a header name is not a token"
     folded, name = folded_field(name), name.lower()
     if not folded or _DISGUISED.get(folded, name) != name:
@@ -228,7 +234,7 @@ _known_flaw = lru_cache(maxsize=1024)(_flaw)
 def _check_framing(head: Head) -> None:
     """One way to find the body's end (RFC 9112 section 6.3), or none of them."""
     lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
-    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+    if len(lengths) > 1 or (lengths and not LENGTH.fullmatch(lengths[0])):
         raise BadHead(Reason.MALFORMED_REQUEST, "content-length is not one number")
     if codings and (lengths or head.version != b"HTTP/1.1" or [c.lower() for c in codings] != [b"chunked"]):
         raise BadHead(Reason.MALFORMED_REQUEST, "transfer-encoding is not just `chunked`")

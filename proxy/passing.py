@@ -1,6 +1,5 @@
 """What becomes of an answer on its way to the client: refused, or a head, a filter and a framing. For every engine."""
 
-import re
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -9,16 +8,14 @@ from functools import cached_property
 from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, meter_of, returned
 from proxy.credentials.scrub import Mask
 from proxy.exchange import Exchange
-from proxy.head import MAX_HEADERS, Head, Headers
+from proxy.head import LENGTH, MAX_HEADERS, TOKEN, Fields, Head, Headers
 from proxy.policy.reason import Reason
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _MALFORMED = "the upstream's response head is malformed"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Fields):
     """A response head as it came. `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`."""
 
     status: int
@@ -26,24 +23,20 @@ class Answer:
     version: bytes
     headers: Headers
 
-    def values(self, name: bytes) -> list[bytes]:
-        """Every value of a field; `name` in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
-
     @cached_property
     def in_doubt(self) -> bool:
         """Whether two readers could take the head for different ones (RFC 9112 sections 5 and 6)."""
         if (
             len(self.headers) > MAX_HEADERS
             or has_line_breaks(self.headers)
-            or not all(_TOKEN.fullmatch(name) for name, _ in self.headers)
+            or not all(TOKEN.fullmatch(name) for name, _ in self.headers)
         ):
             return True
         codings, lengths = self.values(b"transfer-encoding"), self.values(b"content-length")
         if codings:
             none = self.version != b"HTTP/1.1" or self.status < 200 or self.status == 204
             return none or bool(lengths) or [coding.strip(b" \t").lower() for coding in codings] != [b"chunked"]
-        return len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))
+        return len(lengths) > 1 or not all(map(LENGTH.fullmatch, lengths))
 
 
 class Framing(Enum):

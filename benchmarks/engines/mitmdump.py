@@ -25,7 +25,7 @@ class Guard:
 
     def requestheaders(self, flow):
         flow.request.stream = True
-        host, path = flow.request.pretty_host, flow.request.path
+        host, path = flow.request.host, flow.request.path
         allowed = host in HOSTS and not path.startswith({denied!r})
         if allowed:
             flow.request.headers["authorization"] = "Bearer {secret}"

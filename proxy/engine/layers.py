@@ -22,12 +22,12 @@ from mitmproxy.proxy.layers.tls import TLSLayer
 from OpenSSL import SSL
 
 from proxy import limits
+from proxy.early import refuse_early
 from proxy.engine import http1, http2, http2_upstream
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
 from proxy.hello import BadHello, hello_complete
 from proxy.policy.reason import Reason
-from proxy.refusal import refuse
 
 # What a client may start a plain request inside CONNECT with: a method, never a server-speaks-first protocol.
 _HTTP_START = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -165,18 +165,7 @@ class Refuse(layer.Layer):
 
 def refusal_bytes(context: Context, reason: Reason, detail: str) -> bytes:
     """Record something that never became a request, and return its refusal as HTTP/1 bytes."""
-    session, gate = session_of(context.client), services_of(context.client).gate
-    exchange, session.connecting = session.connecting, None
-    if exchange is None:
-        exchange = session.new_exchange()
-        if session.target is not None:
-            exchange.host, exchange.port = session.target.host, session.target.port
-    exchange.refuse(reason, detail)
-    gate.note_refusal(exchange)
-    response = refuse(exchange)
-    exchange.status = response.status
-    gate.finish(session, exchange, "refused")
-    return response.to_bytes(close=True)
+    return refuse_early(services_of(context.client).gate, session_of(context.client), reason, detail)
 
 
 class Http(HttpLayer):

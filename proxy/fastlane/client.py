@@ -14,7 +14,7 @@ from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
 from proxy.fastlane.here import Here
 from proxy.fastlane.lane import Lane
-from proxy.fastlane.parse import BadMessage, Requests
+from proxy.fastlane.parse import BadMessage, Requests, says_close
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.upstream import Upstream
 from proxy.fastlane.wire import Wire
@@ -177,7 +177,7 @@ class ClientSide(Wire):
             self.session.head_since = self.session.head_since or time.monotonic()
 
     def _request(self, head: Head) -> None:
-        if head.version == b"HTTP/1.0" or _closes(head):
+        if head.version == b"HTTP/1.0" or says_close(head.values(b"connection") + head.values(b"proxy-connection")):
             self.keep = False
         tls = self.tls is not None
         judged = self.lane.gate.request(self.session, head, tls=tls)
@@ -254,8 +254,3 @@ class ClientSide(Wire):
             self.left()
         finally:
             self.abort()  # also what waits for a client that takes nothing
-
-
-def _closes(head: Head) -> bool:
-    values = head.values(b"connection") + head.values(b"proxy-connection")
-    return any(token.strip().lower() == b"close" for value in values for token in value.split(b","))

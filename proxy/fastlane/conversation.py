@@ -141,10 +141,10 @@ class Conversation:
         try:
             self._read_answer()
         except BadMessage:
-            self.broken("the upstream's answer cannot be read")
+            self._break_off()
         except DecodeError as error:
             self.exchange.detail = str(error)
-            self.broken("the answer cannot be decoded")
+            self._break_off()
 
     def _read_answer(self) -> None:
         out: list[bytes] = []
@@ -173,7 +173,7 @@ class Conversation:
                 return False
             piece = upstream.answers.ended() if self._upstream_whole else None
         if piece is None:
-            self._cut()
+            self._break_off()
         elif isinstance(piece, Answer):
             return self._begin(piece, out)
         elif isinstance(piece, End):
@@ -254,23 +254,14 @@ class Conversation:
         reach.give_back(client.lane, use, upstream, new=not self._reused, whole=whole)
         self.client.conversed(keep=not self._delivered.closes)
 
-    def _cut(self) -> None:
+    def _break_off(self) -> None:
+        """The upstream has no more that can be read: refuse, or let the client see that its answer is not whole."""
         if self.delivery is None:
             self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
-        else:
-            self._end_as("upstream_closed")
-
-    def broken(self, _why: str) -> None:
-        if self.delivery is None:
-            self.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed without a valid answer")
-        else:
-            self._end_as("upstream_closed")
-
-    def _end_as(self, end: str) -> None:
-        """Break off an answer that is under way, so that its client sees that it is not whole."""
+            return
         self._over = True
         self._drop_upstream()
-        self.client.lane.gate.finish(self.client.session, self.exchange, end)
+        self.client.lane.gate.finish(self.client.session, self.exchange, "upstream_closed")
         self.client.conversed(keep=False, whole=not self._delivered.closes, goodbye=False)
 
     def refuse(self, reason: Reason | None = None, detail: str = "") -> None:

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from proxy import limits
+from proxy.early import refuse_early
 from proxy.exchange import Exchange
 from proxy.fastlane.parse import BadMessage, End
 from proxy.head import Head
@@ -119,17 +120,8 @@ class Here:
 
     def refuse_early(self, reason: Reason, detail: str, *, tell: bool = True) -> None:
         """Refuse what never became a request, and close."""
-        client, session = self._client, self._client.session
-        exchange, session.connecting = session.connecting, None
-        if exchange is None:
-            exchange = session.new_exchange()
-            if session.target is not None:
-                exchange.host, exchange.port = session.target.host, session.target.port
-        exchange.refuse(reason, detail)
-        client.lane.gate.note_refusal(exchange)
-        response = refuse(exchange)
-        exchange.status = response.status
-        client.lane.gate.finish(session, exchange, "refused")
+        client = self._client
+        said = refuse_early(client.lane.gate, client.session, reason, detail)
         if tell:
-            client.send(response.to_bytes(close=True))
+            client.send(said)
         client.close()

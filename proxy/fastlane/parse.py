@@ -12,7 +12,7 @@ from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
-from proxy.head import MAX_HEADERS, Head, Headers
+from proxy.head import LENGTH, MAX_HEADERS, Head, Headers
 from proxy.passing import Answer, has_body
 
 type Body = ChunkedReader | ContentLengthReader | Http10Reader
@@ -21,7 +21,6 @@ REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
 """Strict (RFC 9112 section 3), for both lanes. Whether it is a method and a target is the gate's to say."""
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _AUTHORITY = re.compile(rb"(?:[^:/\[\]]+|\[[^/]+\])(?::[0-9]+)?")
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _FOLD = b"\r\n "
 
 
@@ -200,7 +199,7 @@ class Answers(_Reader):
             answer = Answer(int(status), bytes(reason or b""), bytes(version), _fields(lines))
             self._interim = 0
             size = _answer_size(answer, method)
-            self._keep = size != -1 and version == b"HTTP/1.1" and not _closes(answer.values(b"connection"))
+            self._keep = size != -1 and version == b"HTTP/1.1" and not says_close(answer.values(b"connection"))
             self._begin(size)
             return answer
         return None
@@ -245,7 +244,7 @@ def _request_size(head: Head) -> int | None:
         raise BadMessage("the framing is in doubt")
     if codings:
         return None  # any other doubt about it is the gate's to refuse, and then nothing is read
-    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+    if len(lengths) > 1 or not all(map(LENGTH.fullmatch, lengths)):
         raise BadMessage("the framing is in doubt")
     return int(lengths[0]) if lengths else 0
 
@@ -261,12 +260,13 @@ def _answer_size(answer: Answer, method: str) -> int | None:
     if not has_body(method.encode(), answer.status):
         return 0
     lengths = answer.values(b"content-length")
-    if not answer.values(b"transfer-encoding") and (len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))):
+    if not answer.values(b"transfer-encoding") and (len(lengths) > 1 or not all(map(LENGTH.fullmatch, lengths))):
         raise BadMessage("the length of the answer is in doubt")
     if answer.in_doubt:
         return 0
     return None if answer.values(b"transfer-encoding") else int(lengths[0]) if lengths else -1
 
 
-def _closes(values: list[bytes]) -> bool:
+def says_close(values: list[bytes]) -> bool:
+    """Whether the values of `Connection` say that the connection ends with the message (RFC 9112 section 9.6)."""
     return any(token.strip().lower() == b"close" for value in values for token in value.split(b","))

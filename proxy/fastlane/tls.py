@@ -85,10 +85,6 @@ class Tls:
             return b""
         return self._read()
 
-    def end_of_wire(self) -> None:
-        """The peer sent its last byte."""
-        self._wire_in.write_eof()
-
     def seal(self, data: bytes) -> bytes:
         """The wire's bytes for plain ones. Raises `ssl.SSLError`."""
         self._object.write(data)

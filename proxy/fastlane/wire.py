@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
 
@@ -17,7 +18,7 @@ from proxy.turns import LONG, Portion
 log = structlog.get_logger("engine")
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.Protocol, ABC):
     """What both sides share. Subclasses say what becomes of what is read; whatever raises in them ends all.
 
     `active` is when a byte last came (`time.monotonic`). `writable` is false while the peer does not take what waits.
@@ -42,27 +43,28 @@ class Wire(asyncio.Protocol):
 
     # --- for subclasses ---
 
+    @abstractmethod
     def received(self, data: bytes) -> None:
         """Plain bytes came; empty ones too, when TLS has something to say of itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said_all(self, *, whole: bool) -> None:
         """The peer will send nothing more. `whole` says that it ended properly: with close_notify, if there is TLS."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self) -> None:
         """The connection is closed."""
-        raise NotImplementedError
 
     def drained(self) -> None:
         """The peer has taken what waited."""
 
+    @abstractmethod
     def tls_failed(self, error: ssl.SSLError) -> None:
-        raise NotImplementedError
+        """The handshake, or a record, is broken."""
 
+    @abstractmethod
     def failed(self) -> None:
         """Our own code raised: nothing may pass any more."""
-        raise NotImplementedError
 
     # --- of asyncio ---
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.box import why_not
 from tests.support.outgate import Outgate
 from tests.support.pki import Authority
+from tests.support.running import Place
 from tests.support.upstream import Upstream
 from tests.support.upstream_h2 import H2Upstream
 
@@ -22,6 +24,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def sandboxed() -> None:
+    """Skips what needs a sandbox where none can be made."""
+    if reason := why_not():
+        pytest.skip(f"no sandbox on this machine: {reason}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, upstream: Upstream, authority: Authority) -> Place:
+    """A project and a home for `outgate run`."""
+    return Place(tmp_path, upstream, authority)
 
 
 @pytest.fixture(scope="session")

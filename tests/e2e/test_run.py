@@ -3,26 +3,13 @@
 import json
 import subprocess
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import StartOutgate
-from tests.sandbox.box import why_not
-from tests.support.pki import Authority
 from tests.support.running import PATIENCE, POLICY, SECRET, Place
-from tests.support.upstream import Upstream
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(f"no sandbox on this machine: {reason}")
-
-
-@pytest.fixture
-def place(tmp_path: Path, upstream: Upstream, authority: Authority) -> Place:
-    return Place(tmp_path, upstream, authority)
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 # --- the main job ---

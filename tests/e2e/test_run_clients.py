@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_clients_agents import installed
-from tests.sandbox.box import why_not
 from tests.support import answers
 from tests.support.gitserver import git, git_server, make_repository
 from tests.support.packages import module_proxy, registry, serve, simple_index, sparse_index
@@ -22,7 +21,8 @@ from tests.support.running import Place
 from tests.support.sandbox import SENTENCE, need
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.slow  # each starts a sandbox and a client or three
+# each starts a sandbox and a client or three
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sandboxed")]
 
 KEY = "sk-the-real-key-0123456789abcdef"
 PASSWORD = "the-real-password-0123456789"
@@ -112,12 +112,6 @@ SECRETS = {
     "REAL_NPM_TOKEN": NPM_TOKEN,
     "REAL_GITHUB_TOKEN": GITHUB_TOKEN,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(f"no sandbox on this machine: {reason}")
 
 
 @pytest.fixture

@@ -10,22 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.box import why_not
 from tests.support.outgate import OUTGATE
 from tests.support.pki import Authority
 from tests.support.running import PATIENCE, Place, Terminal, processes_of, until
 from tests.support.upstream import Upstream
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(f"no sandbox on this machine: {reason}")
-
-
-@pytest.fixture
-def place(tmp_path: Path, upstream: Upstream, authority: Authority) -> Place:
-    return Place(tmp_path, upstream, authority)
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 # --- endings ---

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.box import why_not
 from tests.sandbox.test_git import ENVIRONMENT, git, repository
 from tests.support.pki import Authority
 from tests.support.running import Place
 from tests.support.upstream import Upstream
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(f"no sandbox on this machine: {reason}")
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 @pytest.fixture
