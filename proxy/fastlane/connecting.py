@@ -128,7 +128,7 @@ class Connecting:
             grant = session.grants.get((target.host.name, target.port))
             if grant is None or session.barred is not None:
                 raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-            upstream = await dial(lane.dialer, grant, session.asker)
+            upstream = await dial(lane.dialer, grant, session.asker, lambda: Upstream(None, speaks_first=True))
         except DialError as error:
             exchange.refuse(error.reason, str(error))
         except asyncio.CancelledError:
@@ -154,12 +154,17 @@ class Connecting:
     def _open(self, exchange: Exchange, upstream: Upstream, rest: bytes) -> None:
         client = self._client
         exchange.upstream_ip = upstream.ip
+        if upstream.closed:
+            exchange.refuse(Reason.UPSTREAM_UNREACHABLE, "the upstream closed the connection at once")
+            self._refuse_tunnel(exchange)
+            return
         client.session.forget_grants()
         client.transport.write(_ESTABLISHED)
         relay = Relay(client, upstream, exchange)
         client.open_relay(relay)
         data = rest + client.requests.rest()
         client.resume()
+        upstream.resume()
         if data:
             relay.from_client(data)
         if client.has_ended:

@@ -6,6 +6,7 @@ from proxy import limits
 from proxy.dial import DialError, Grant
 from proxy.fastlane.lane import Lane
 from proxy.fastlane.pool import Use
+from proxy.fastlane.tls import Tls
 from proxy.fastlane.upstream import Upstream, dial
 from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
@@ -25,9 +26,15 @@ async def dialled(lane: Lane, session: Session, outbound: Outbound) -> Upstream:
     grant = session.grants.get((request.host.name, request.port))
     if grant is None or session.barred is not None:
         raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-    context = lane.upstream_context if request.scheme == "https" else None
-    ticket = None if context is None else lane.tickets.take(use_of(session, outbound))
-    return await dial(lane.dialer, grant, session.asker, context, ticket)
+    if request.scheme == "http":
+        return await dial(lane.dialer, grant, session.asker, lambda: Upstream(None))
+    host, context, ticket = request.host, lane.upstream_context, lane.tickets.take(use_of(session, outbound))
+    name = str(host.address) if host.address is not None else host.name
+
+    def make() -> Upstream:
+        return Upstream(Tls(context, server_side=False, name=name, ticket=ticket))
+
+    return await dial(lane.dialer, grant, session.asker, make)
 
 
 def give_back(lane: Lane, use: Use, upstream: Upstream, *, new: bool, whole: bool) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from proxy import limits
 from proxy.dial import Dialer, DialError, Grant
 from proxy.fastlane.parse import Answers
-from proxy.fastlane.tls import Ticket, Tls
+from proxy.fastlane.tls import Tls
 from proxy.fastlane.wire import Wire
 from proxy.policy.reason import Reason
 
@@ -29,11 +29,16 @@ class User(Protocol):
 
 
 class Upstream(Wire):
-    """A connection that was dialled for a grant, and verified if it is one of TLS."""
+    """A connection that was dialled for a grant, and verified if it is one of TLS.
 
-    def __init__(self, tls: Tls | None) -> None:
+    What an upstream says that nobody asked ends it; but behind a tunnel it `speaks_first`, and is read once it has a
+    user.
+    """
+
+    def __init__(self, tls: Tls | None, *, speaks_first: bool = False) -> None:
         super().__init__()
         self.tls = tls
+        self._speaks_first = speaks_first
         self.answers = Answers()
         self.user: User | None = None
         self.ip: str | None = None
@@ -58,6 +63,8 @@ class Upstream(Wire):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.ip = peer[0] if peer else None
+        if self._speaks_first:
+            self.pause()
 
     def received(self, data: bytes) -> None:
         if self.tls is not None and self.tls.established and not self._greeted.done():
@@ -115,21 +122,9 @@ class Upstream(Wire):
             self._greeted.exception()  # nobody need wait for it
 
 
-async def dial(
-    dialer: Dialer,
-    grant: Grant,
-    asker: Hashable,
-    context: ssl.SSLContext | None = None,
-    ticket: Ticket | None = None,
-) -> Upstream:
-    """Connect to a grant's destination for `asker`. With a context the connection is verified, and resumes a session
-    that was. Raises `DialError`.
-    """
+async def dial(dialer: Dialer, grant: Grant, asker: Hashable, make: Callable[[], Upstream]) -> Upstream:
+    """Connect to a grant's destination for `asker`, with TLS if what `make` returns has it. Raises `DialError`."""
     upstream: Upstream | None = None
-    name = str(grant.host.address) if grant.host.address is not None else grant.host.name
-
-    def make() -> Upstream:
-        return Upstream(None if context is None else Tls(context, server_side=False, name=name, ticket=ticket))
 
     async def connect(ip: str, port: int) -> Upstream:
         _, made = await asyncio.get_running_loop().create_connection(make, ip, port)

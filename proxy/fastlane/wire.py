@@ -37,6 +37,7 @@ class Wire(asyncio.Protocol, ABC):
         self.active = time.monotonic()
         self._portion = Portion()
         self._held = b""
+        self._end_waits = False  # the peer's last byte came while nobody reads
         self._choked = False  # TLS has more to answer than the peer takes
         self._waiting: asyncio.Handle | None = None  # for the next turn
         self._lingering: asyncio.TimerHandle | None = None
@@ -76,8 +77,10 @@ class Wire(asyncio.Protocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         self.active = time.monotonic()
-        self._held = data
+        self._held += data
         self._take_turn()
+        if not self.reading and not self.closed:
+            self.transport.pause_reading()  # the loop begins to read by itself after `connection_made`
 
     def _take_turn(self) -> None:
         """Handle one portion of what came; what is more waits until the others had their turn."""
@@ -105,7 +108,12 @@ class Wire(asyncio.Protocol, ABC):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self.reading and not self.closed and not self._held and self._waiting is None and not self._choked:
+        if not self.reading or self.closed or self._held or self._waiting is not None or self._choked:
+            return
+        if self._end_waits:
+            self._end_waits = False
+            self.guarded(self._ended)
+        else:
             self.transport.resume_reading()
 
     def _received_tls(self, data: bytes) -> None:
@@ -121,7 +129,9 @@ class Wire(asyncio.Protocol, ABC):
             self.said_all(whole=True)
 
     def eof_received(self) -> bool:
-        if not self.closed:
+        if not self.reading:
+            self._end_waits = True
+        elif not self.closed:
             self.guarded(self._ended)
         return not self.closed  # half of it stays open
 

@@ -157,6 +157,14 @@ def test_the_end_of_a_client_that_came_before_its_tunnel_is_told(outgate: Outgat
         assert client.read_to_end() == b"4"
 
 
+def test_a_server_that_speaks_first_in_a_tunnel_and_ends_is_heard(outgate: Outgate, peer: Peer) -> None:
+    peer.serve = lambda connection, _: connection.sendall(b"banner")
+    for _ in range(10):
+        with outgate.client() as client:
+            assert client.connect("pinned.example:443").status == 200
+            assert client.read_to_end() == b"banner"
+
+
 def test_what_breaks_off_in_a_tunnel_does_not_look_whole(outgate: Outgate, peer: Peer) -> None:
     seen: list[OSError | None] = []
     over = threading.Event()
