@@ -55,6 +55,7 @@ REFUSALS_TIME = 60.0
 MAX_DISCARD = 16 << 20  # the body of a refused request that is read and thrown away before the connection is closed
 MAX_KEPT_UPSTREAMS = 256  # connections of one worker in the fast lane that wait to be used again
 KEPT_TIME = 30.0  # that one of them waits
+KEPT_TIME_ONCE = 1.0  # the same before a request that cannot be asked twice if the upstream has just closed it
 MAX_TICKETS = 256  # TLS sessions of upstreams that one worker keeps, to be resumed
 TICKET_TIME = 3600.0  # for which one of them is
 MAX_EARLIER_SECRETS = 16  # that answers of one host are masked for, beside those in force

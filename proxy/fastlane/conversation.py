@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from proxy import limits
 from proxy.credentials.decode import DecodeError
 from proxy.credentials.scrub import Mask
 from proxy.credentials.sources import CredentialUnavailable
@@ -45,6 +46,7 @@ class Conversation:
         self._upstream_ended = False
         self._upstream_whole = False
         self._sending: Sending | None = None
+        self._has_body = client.requests.has_body
 
     @property
     def asked(self) -> bool:
@@ -70,8 +72,14 @@ class Conversation:
 
     # --- the upstream ---
 
+    @property
+    def _repeatable(self) -> bool:
+        """Whether it may be asked twice: a request without a body, of a method that changes nothing."""
+        return self.exchange.method in ("GET", "HEAD", "OPTIONS") and not self._has_body
+
     def start(self) -> None:
-        idle = self.client.lane.pool.take(reach.use_of(self.client.session, self.outbound))
+        longest = limits.KEPT_TIME if self._repeatable else limits.KEPT_TIME_ONCE
+        idle = self.client.lane.pool.take(reach.use_of(self.client.session, self.outbound), longest)
         if idle is not None:
             self._reused = True
             self._connected(idle)
@@ -226,11 +234,9 @@ class Conversation:
 
     def _again(self) -> bool:
         """Ask once more on a connection of its own, where the upstream closed an idle one before it heard (RFC 9112
-        section 9.3.1): a request without a body, of a method that may be repeated.
+        section 9.3.1).
         """
-        if not self._reused or not self.asked or self._sending is None or self._sending.has_body:
-            return False
-        if self.exchange.method not in ("GET", "HEAD", "OPTIONS"):
+        if not self._reused or not self.asked or not self._repeatable:
             return False
         self._reused = self._upstream_ended = False
         self._drop_upstream()  # what else it has to say of its end is not about the next one

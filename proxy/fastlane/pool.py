@@ -36,16 +36,16 @@ class Pool:
         self._kept: dict[Hashable, list[_Kept]] = {}
         self._count = 0
 
-    def take(self, use: Use) -> Upstream | None:
-        """An open connection for this use."""
+    def take(self, use: Use, longest: float) -> Upstream | None:
+        """An open connection for this use that has been idle for at most `longest` seconds."""
         mine = self._kept.get(use.owner, [])
         for at in range(len(mine) - 1, -1, -1):
-            if mine[at].use == use:
-                kept = mine.pop(at)
+            if mine[at].use == use and time.monotonic() - mine[at].since < longest:
+                upstream = mine.pop(at).upstream
                 self._count -= 1
-                if self._is_fresh(kept, time.monotonic()):
-                    return kept.upstream
-                kept.upstream.abort()
+                if not upstream.closed and upstream.is_silent():
+                    return upstream
+                upstream.abort()
         return None
 
     def put(self, use: Use, upstream: Upstream) -> None:

@@ -14,7 +14,7 @@ _GATHERED = 16  # pieces that are sent with one call
 
 
 class Sending:
-    """One request. `whole` says that all of it was sent, `has_body` that there is more to it than a head."""
+    """One request. `whole` says that all of it was sent."""
 
     def __init__(self, client: "ClientSide", exchange: Exchange, head: Head, headers: Headers, target: str) -> None:
         self._client, self._exchange = client, exchange
@@ -22,7 +22,6 @@ class Sending:
         lines = [b"%s %s HTTP/1.1" % (head.method, target.encode()), *(b"%b: %b" % field for field in headers)]
         self._unsent = [b"\r\n".join([*lines, b"", b""])]
         self.whole = False
-        self.has_body = client.requests.has_body
 
     def pump(self, upstream: Upstream) -> None:
         """Send on what there is of it, and no more than the upstream takes."""

@@ -1,6 +1,7 @@
 """One socket of the fast lane: bytes with or without TLS, how much of them waits, and how it ends."""
 
 import asyncio
+import select
 import socket
 import ssl
 import struct
@@ -178,6 +179,12 @@ class Wire(asyncio.Protocol, ABC):
     def holds(self) -> bool:
         """Whether bytes came that nobody has looked at."""
         return bool(self._held)
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come since, not even an end: also nothing that the loop has not seen yet."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._held and not poll.poll(0)
 
     def take_held(self) -> bytes:
         """Those bytes, for another reader."""

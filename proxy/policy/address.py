@@ -4,6 +4,7 @@ Owns the table of ranges that no rule reaches without naming them; never resolve
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from proxy.policy.host import Address
@@ -36,6 +37,7 @@ _RESERVED: tuple[Network, ...] = tuple(
 _V4_COMPATIBLE = IPv6Network("::/96")
 
 
+@lru_cache(maxsize=1024)  # asked for each request on a kept connection
 def is_public(address: Address) -> bool:
     """Whether the address is an ordinary unicast address of the public internet.
 

@@ -1,6 +1,8 @@
 """A socket of the fast lane: what came is handled a portion at a time, all of it, in order."""
 
 import asyncio
+import os
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -184,5 +186,35 @@ def test_a_peer_that_takes_no_answers_of_tls_is_not_read() -> None:
         while sum(map(len, taker.taken)) < len(DATA * 8):  # noqa: ASYNC110 - nor of a piece that was taken
             await asyncio.sleep(0)
         assert b"".join(taker.taken) == DATA * 8
+
+    run(play)
+
+
+def test_an_end_that_the_loop_has_not_seen_yet_is_no_silence() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        came = asyncio.Event()
+        taker.take = came.set
+        writer.write(b"x")
+        await came.wait()
+        assert taker.is_silent()
+        other: Any = writer.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(other.fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
+        assert not taker.is_silent()
+
+    run(play)
+
+
+def test_what_came_while_nobody_reads_is_kept_and_told_later() -> None:
+    async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
+        taker.pause()
+        for data in (b"one", b"two"):
+            taker.data_received(data)  # as a loop does that reads whatever it was told
+        assert taker.eof_received()
+        assert not taker.taken
+        assert not taker.whole.done()
+        taker.resume()
+        assert await taker.whole
+        assert b"".join(taker.taken) == b"onetwo"
 
     run(play)
