@@ -12,7 +12,7 @@ from mitmproxy.proxy import layer, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 
-from proxy import limits
+from proxy.engine.accepting import Accepting, Load
 from proxy.engine.handler import Handler
 from proxy.engine.layers import Inside
 from proxy.engine.state import Services
@@ -31,13 +31,14 @@ class OutgateMode(mode_specs.RegularMode):
 
 
 class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
-    """The server of that mode. `services` and `socket` are set before it starts; one listener per process.
+    """The server of that mode. `services`, `load` and `socket` are set before it starts; one listener per process.
 
     `fast` says that clients come in on the fast lane. It is true but in tests of what both lanes have in common.
     """
 
     fast: ClassVar[bool] = True
     services: ClassVar[Services]
+    load: ClassVar[Load]
     socket: ClassVar[Socket | None]  # None: there are sandboxes with sockets of their own, and nobody else
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -50,6 +51,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
             upstream_context=self.services.upstream_tls,
             hand_over=self.hand_over,
             others=lambda: len(self.manager.connections),
+            tell=self.load.tell,
         )
 
     def make_top_layer(self, context: Context) -> layer.Layer:
@@ -57,21 +59,22 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
 
     async def listen(self, host: str, port: int) -> list[Any]:  # noqa: ARG002
         sock = type(self).socket
-        return [] if sock is None else [await self._accept_on(sock, None)]
+        return [] if sock is None else [self._accept_on(sock, None)]
 
-    async def serve_sandbox(self, bound: Bound, sock: Socket) -> asyncio.Server:
+    def serve_sandbox(self, bound: Bound, sock: Socket) -> Accepting:
         """Accept the clients of one sandbox on its own socket, as many as are its share."""
-        return await self._accept_on(sock, bound)
+        return self._accept_on(sock, bound)
 
-    async def _accept_on(self, sock: Socket, bound: Bound | None) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        if self.fast:
-            return await loop.create_server(lambda: ClientSide(self.lane, bound), sock=sock, backlog=limits.BACKLOG)
-
+    def _accept_on(self, sock: Socket, bound: Bound | None) -> Accepting:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve_client(reader, writer, bound)
 
-        return await asyncio.start_server(handle, sock=sock, backlog=limits.BACKLOG)
+        def make() -> asyncio.Protocol:
+            if self.fast:
+                return ClientSide(self.lane, bound)
+            return asyncio.StreamReaderProtocol(asyncio.StreamReader(), handle)
+
+        return Accepting(sock, make, self.lane.count, self.load)
 
     async def handle_stream(self, reader: Any, writer: Any = None) -> None:
         """Serve one client to its end."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proxy.boundary import Boundary
+from proxy.engine.accepting import Accepting
 from proxy.engine.handler import Handler
 from proxy.engine.lean import Proxyserver
 from proxy.engine.listener import Listener
@@ -43,12 +44,12 @@ class Sandboxes:
     def __init__(self, manager: Proxyserver) -> None:
         self._manager = manager
         self._listener = next(each for each in manager.servers if isinstance(each, Listener))
-        self._servers: dict[int, asyncio.Server] = {}
+        self._servers: dict[int, Accepting] = {}
 
     async def follow(self, control: socket.socket, opened: Iterable[Opened]) -> None:
         """Serve those that are there already, then do as the supervisor says. Raises what must end the worker."""
         for each in opened:
-            await self._open(each)
+            self._open(each)
         while True:
             await _readable(control)
             data, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, 1)
@@ -58,7 +59,7 @@ class Sandboxes:
             if who:
                 sandbox, policy, boundary = who
                 (fd,) = descriptors
-                await self._open(Opened(Bound(number, sandbox, policy, Boundary(boundary)), socket.socket(fileno=fd)))
+                self._open(Opened(Bound(number, sandbox, policy, Boundary(boundary)), socket.socket(fileno=fd)))
             else:
                 self._close(number)
 
@@ -68,8 +69,8 @@ class Sandboxes:
             server.close()
         self._servers.clear()
 
-    async def _open(self, opened: Opened) -> None:
-        self._servers[opened.bound.number] = await self._listener.serve_sandbox(opened.bound, opened.listening)
+    def _open(self, opened: Opened) -> None:
+        self._servers[opened.bound.number] = self._listener.serve_sandbox(opened.bound, opened.listening)
 
     def _close(self, number: int) -> None:
         server = self._servers.pop(number, None)

@@ -28,6 +28,7 @@ from proxy.audit.checkpoint import FILE as CHECKPOINTS
 from proxy.dial import Dialer
 from proxy.endpoint import Listen
 from proxy.engine import worker
+from proxy.engine.accepting import Load, Loads
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.handover import Handover
 from proxy.engine.keeping import Keeping
@@ -111,6 +112,7 @@ class _Supervisor:
         self.settings = settings
         self.state = state
         self.workers: dict[int, _Worker] = {}  # by process id
+        self.loads = Loads(settings.workers)
         self.vacant: list[int] = []  # numbers of workers that ended and have no successor yet
         self.status = 0
         self.hangup = False  # SIGHUP came, and was not answered yet
@@ -206,7 +208,10 @@ class _Supervisor:
             ours.close()
             our_sandboxes.close()
             board = None if self.observing is None else self.observing.boards[number]
-            ties = worker.Ties(self.ready, self.parent, control, sandboxes, self.handover.opened, watchdog.pulse, board)
+            load = Load(self.loads, number)
+            ties = worker.Ties(
+                self.ready, self.parent, control, sandboxes, self.handover.opened, watchdog.pulse, load, board
+            )
             status = self._work(number, ties)
         except Exception as error:
             log.exception("worker failed", error=type(error).__name__)
@@ -276,6 +281,7 @@ class _Supervisor:
             ended.control.close()
             ended.sandboxes.close()
             self.vacant.append(ended.number)
+            self.loads.forget(ended.number)
             left = self._recover(ended.number)
             self.ended, self.crashed = self.ended + 1, self.crashed + (left or 0)
             log.error("worker ended; starting another", worker=ended.number, status=status, unfinished=left)

@@ -18,6 +18,7 @@ from mitmproxy import http, options
 
 import addons
 from proxy import limits, logs
+from proxy.engine.accepting import Load
 from proxy.engine.control import follow
 from proxy.engine.handler import Handler
 from proxy.engine.lean import Master, Proxyserver
@@ -38,7 +39,8 @@ class Ties:
     """What ties a worker to its supervisor. It writes a byte to the pipe `ready` when connections are really accepted;
     the end of the pipe `parent` means that the supervisor is gone, and stops it; new policies come over `control`;
     `opened` are the sandboxes that it starts with, and what becomes of these and others comes over `sandboxes`; `pulse`
-    beats as long as it turns; on `board` it writes what it counts, where somebody reads that.
+    beats as long as it turns; `load` is what it tells the other workers; on `board` it writes what it counts, where
+    somebody reads that.
     """
 
     ready: int
@@ -47,6 +49,7 @@ class Ties:
     sandboxes: socket.socket
     opened: Sequence[Opened]
     pulse: Pulse
+    load: Load
     board: Board | None = None
 
 
@@ -69,7 +72,7 @@ async def serve(
     logs.configure()
     stop = stop or asyncio.Event()
     asyncio.get_running_loop().add_reader(ties.parent, stop.set)
-    Listener.services, Listener.socket = services, listening
+    Listener.services, Listener.socket, Listener.load = services, listening, ties.load
     manager = _make_master()
     await manager.setup_servers()
     if listening is not None and not all(server.is_running for server in manager.servers):
@@ -90,6 +93,7 @@ async def serve(
     gc.freeze()
     os.write(ties.ready, b"+")
     await stop.wait()
+    ties.load.end()
     sandboxes.close()
     await _drain(manager, lane)
     for task in tasks:

@@ -25,7 +25,8 @@ log = structlog.get_logger("engine")
 @dataclass(kw_only=True)
 class Lane:
     """`hand_over` takes a client on whose CONNECT was judged and answered, with the bytes that it sent since; it calls
-    `left` when that client is gone. `others` counts the clients that have been handed over.
+    `left` when that client is gone. `others` counts the clients that have been handed over. `tell` is told how many
+    clients there are, whenever that changes.
     """
 
     gate: Gate
@@ -34,14 +35,19 @@ class Lane:
     upstream_context: ssl.SSLContext
     hand_over: Callable[[asyncio.Transport, Session, bytes], None]
     others: Callable[[], int]
+    tell: Callable[[int], None]
     pool: Pool = field(default_factory=Pool)
     tickets: Tickets = field(default_factory=Tickets)
     clients: "set[ClientSide]" = field(default_factory=set)
     _shares: Counter[Bound] = field(default_factory=Counter)
 
+    def count(self) -> int:
+        """How many clients there are, in both lanes."""
+        return len(self.clients) + self.others()
+
     def enter(self, bound: Bound | None) -> bool:
         """Count one more client, of the sandbox whose socket it came in on; whether there is room for it."""
-        count = len(self.clients) + self.others()
+        count = self.count()
         if count >= limits.MAX_CLIENTS:
             log.warning("too many clients; one was turned away", clients=count)
             return False
@@ -50,6 +56,7 @@ class Lane:
                 log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
                 return False
             self._shares[bound] += 1
+        self.tell(count + 1)
         return True
 
     def left(self, bound: Bound | None) -> None:
@@ -58,3 +65,4 @@ class Lane:
             self._shares[bound] -= 1
             if not self._shares[bound]:
                 del self._shares[bound]
+        self.tell(self.count())

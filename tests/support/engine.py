@@ -15,6 +15,7 @@ from proxy.audit.sink import AuditSink
 from proxy.config.load import load_policy
 from proxy.dial import Dialer
 from proxy.engine import worker
+from proxy.engine.accepting import Load, Loads
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.engine.state import Services
 from proxy.engine.watchdog import Pulse
@@ -87,7 +88,7 @@ def running(folder: Path, services: Services, around: Callable[[], None] = lambd
 
     def serve() -> None:
         around()
-        ties = worker.Ties(ready, parent, control, sandboxes, (), pulse)
+        ties = worker.Ties(ready, parent, control, sandboxes, (), pulse, Load(Loads()))
         asyncio.run(worker.serve(services, listening, ties))
 
     thread = threading.Thread(target=serve)
