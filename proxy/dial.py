@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from itertools import zip_longest
-from threading import Thread
+from queue import SimpleQueue
+from threading import Lock, Thread
 
 from proxy import limits
 from proxy.endpoint import Listen
@@ -21,6 +22,7 @@ from proxy.policy.host import Address, Host
 from proxy.policy.reason import Reason
 
 _MAX_ADDRESSES = 8
+_KEPT = 8  # threads that wait for look-ups
 _NEXT = 0.25  # seconds before another address is tried beside the last one (RFC 8305 section 5)
 
 
@@ -49,13 +51,42 @@ class Grant:
             raise DialError(Reason.ADDRESS_IS_PRIVATE, f"{self.host.name} has the address {address}")
 
 
-class _LookUps:
-    """The look-ups that run, by who asked and by name. Each has a thread of its own: the system may wait for an answer
-    longer than anybody here, and a thread that all share would be missed by all.
+class _Threads:
+    """Threads for look-ups. Each has one of its own as long as it runs: the system may wait for an answer longer than
+    anybody here, and a thread that all share would be missed by all. A few that are done wait for more.
     """
 
     def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._free = 0  # that wait for work, and were not promised any
+        self._lock = Lock()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Begin at once, in a thread that does nothing else. Raises `RuntimeError` where the system has none."""
+        with self._lock:
+            promised = self._free > 0
+            self._free -= promised
+        if promised:
+            self._work.put(work)
+        else:
+            Thread(target=self._turn, args=(work,), name="resolve", daemon=True).start()
+
+    def _turn(self, work: Callable[[], None]) -> None:
+        while True:
+            work()
+            with self._lock:
+                if self._free == _KEPT:
+                    return
+                self._free += 1
+            work = self._work.get()
+
+
+class _LookUps:
+    """The look-ups that run, by who asked and by name."""
+
+    def __init__(self) -> None:
         self._running: dict[Hashable, dict[str, asyncio.Future[list[Address]]]] = {}
+        self._threads = _Threads()
 
     def of(self, asker: Hashable, name: str) -> asyncio.Future[list[Address]]:
         """The look-up of a name: one that runs, or a new one. Raises `DialError` where `asker` has too many."""
@@ -64,7 +95,7 @@ class _LookUps:
             return running[name]
         if len(running) >= limits.MAX_LOOKUPS:
             raise DialError(Reason.LIMIT_EXCEEDED, "too many names are being looked up for this sandbox")
-        answer = _begin(name)
+        answer = self._begin(name)
         self._running.setdefault(asker, running)[name] = answer
         answer.add_done_callback(lambda _: self._end(asker, name))
         return answer
@@ -73,6 +104,24 @@ class _LookUps:
         self._running[asker].pop(name).exception()  # looked at, as nobody may wait for it any more
         if not self._running[asker]:
             del self._running[asker]
+
+    def _begin(self, name: str) -> asyncio.Future[list[Address]]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Address]] = loop.create_future()
+
+        def look_up() -> None:
+            try:
+                settle = partial(answer.set_result, _getaddrinfo(name))
+            except BaseException as error:  # noqa: BLE001 - for who waits for it
+                settle = partial(answer.set_exception, error)
+            with suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(settle)
+
+        try:
+            self._threads.run(look_up)
+        except RuntimeError:
+            raise DialError(Reason.LIMIT_EXCEEDED, "the system has no thread for a look-up") from None
+        return answer
 
 
 @dataclass(frozen=True)
@@ -130,31 +179,14 @@ class Dialer:
         if grant.host.address is not None:
             return [grant.host.address]
         answer = self._lookups.of(asker, grant.host.name)
+        await asyncio.wait([answer], timeout=limits.RESOLVE_TIME)  # which leaves it to others who wait for it, too
+        if not answer.done():
+            raise TimeoutError
         try:
-            # Others may wait for the same answer.
-            answers = await asyncio.wait_for(asyncio.shield(answer), limits.RESOLVE_TIME)
+            answers = answer.result()
         except (OSError, UnicodeError) as error:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, f"the name does not resolve: {error}") from None
         return list(dict.fromkeys(answers))
-
-
-def _begin(name: str) -> asyncio.Future[list[Address]]:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Address]] = loop.create_future()
-
-    def run() -> None:
-        try:
-            settle = partial(answer.set_result, _getaddrinfo(name))
-        except BaseException as error:  # noqa: BLE001 - for who waits for it
-            settle = partial(answer.set_exception, error)
-        with suppress(RuntimeError):  # the loop has closed meanwhile
-            loop.call_soon_threadsafe(settle)
-
-    try:
-        Thread(target=run, name="resolve", daemon=True).start()
-    except RuntimeError:
-        raise DialError(Reason.LIMIT_EXCEEDED, "the system has no thread for a look-up") from None
-    return answer
 
 
 def _getaddrinfo(name: str) -> list[Address]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_address, ip_network
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
@@ -106,6 +106,35 @@ def test_a_system_without_threads_refuses(resolver: Resolver, monkeypatch: pytes
             patched.setattr(dial, "Thread", Thread)
             assert await outcome(dialer, "a.example") is Reason.LIMIT_EXCEEDED
         assert await outcome(dialer, "a.example") is Reason.ADDRESS_IS_PRIVATE
+
+    run(test)
+
+
+def test_threads_that_are_done_are_used_again_and_few_of_them_stay(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Thread] = []
+
+    class Noted(Thread):
+        def start(self) -> None:
+            made.append(self)
+            super().start()
+
+    monkeypatch.setattr(dial, "Thread", Noted)
+
+    async def test(dialer: Dialer) -> None:
+        threads = dialer._lookups._threads
+        for _ in range(20):
+            assert await outcome(dialer, "quick.example") is Reason.ADDRESS_IS_PRIVATE
+            await until(lambda: threads._free == 1)
+        assert len(made) == 1
+        askers = [(f"n{number}", "main") for number in range(3 * dial._KEPT)]
+        slow = [asyncio.ensure_future(outcome(dialer, "slow.example", asker)) for asker in askers]
+        await until(lambda: len(resolver.asked) == 20 + len(slow))
+        assert len(made) == len(slow), "each has its own"
+        resolver.answer.set()
+        await asyncio.gather(*slow)
+        await until(lambda: sum(each.is_alive() for each in made) == dial._KEPT == threads._free)
 
     run(test)
 

@@ -84,9 +84,6 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         if not self.lane.enter(bound):
             writer.transport.abort()
             return
-        sock = writer.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handler = Handler(reader, writer, self.mode, self.services)
         handler.session.bound = bound
         handler.layer = self.make_top_layer(handler.layer.context)

@@ -71,10 +71,7 @@ class Wire(asyncio.Protocol, ABC):
     # --- of asyncio ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop has set TCP_NODELAY
 
     def data_received(self, data: bytes) -> None:
         self.active = time.monotonic()
