@@ -133,7 +133,9 @@ class LeafContexts:
 
     def __init__(self, authority: CertificateAuthority) -> None:
         self._issuer = LeafIssuer(authority)
-        self._chain = authority.pem
+        # Who trusts a root has it, and OpenSSL takes long to read one (RFC 8446 section 4.4.2).
+        certificate = authority.certificate
+        self._chain = b"" if certificate.issuer == certificate.subject else authority.pem
         self._key = self._issuer.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
