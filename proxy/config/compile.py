@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -34,12 +34,12 @@ class Part:
 def read_part(data: bytes, path: str) -> Part:
     """Read one file on its own. Raises `ConfigError` with every fault in it that needs no other file to be seen."""
     document = parse(data, path)
-    model = validate(document, PolicyFile, check_keys(document, document.root.plain()))
+    model = validate(document, PolicyFile, check_keys(document, document.plain))
     return Part(
         document,
         model,
-        tuple(_allow(entry, _where(document, "allow", index)) for index, entry in enumerate(model.allow)),
-        tuple(_deny(entry, _where(document, "deny", index)) for index, entry in enumerate(model.deny)),
+        tuple(_allow(entry, where) for entry, where in zip(model.allow, _places(document, "allow"), strict=True)),
+        tuple(_deny(entry, where) for entry, where in zip(model.deny, _places(document, "deny"), strict=True)),
         {name: _credential(name, entry) for name, entry in model.credentials.items()},
     )
 
@@ -177,8 +177,9 @@ def _unique[T](values: list[T]) -> tuple[T, ...]:
     return tuple(sorted(dict.fromkeys(values), key=repr))
 
 
-def _where(document: Document, section: str, index: int) -> str:
-    return document.where((section, index)).rpartition(":")[0]
+def _places(document: Document, section: str) -> Iterator[str]:
+    """`file:line` of each entry of a section."""
+    return (f"{document.path}:{line}" for line in document.lines.get((section,), ()))
 
 
 def _by_id(rule: Rule) -> str:

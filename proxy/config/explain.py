@@ -47,7 +47,7 @@ def validate[M: BaseModel](
     nulls = frozenset(document.nulls())
     problems = [*document.problems, *(_empty(document, null, at) for null in sorted(nulls, key=repr)), *found]
     try:
-        read = model.model_validate(document.root.plain())
+        read = model.model_validate(document.plain)
     except ValidationError as error:
         problems.extend(explain(error, document, nulls, at))
     if problems:

@@ -1,11 +1,14 @@
 """Bytes of a policy file -> `Document`. YAML 1.1 without its surprises: no aliases, tags, merges or duplicate keys.
 
-The tree is composed here from libyaml's events, because PyYAML's own composer resolves aliases, keeps the last of
+Values are composed here from libyaml's events, because PyYAML's own composer resolves aliases, keeps the last of
 two equal keys and recurses as deep as the file says. What can be read past is collected; what cannot raises.
+
+Only `_Composer` says what a file means. Where each value stands is asked for by what has something to say about it;
+`_Placer` reads the file again for that, and its tree is never what a policy is made of.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +17,7 @@ from yaml.nodes import ScalarNode
 from yaml.reader import Reader
 from yaml.resolver import Resolver
 
-from proxy.config.tree import Document, KeyPath, Mark, Node, failure, key_path, shown
+from proxy.config.tree import Document, KeyPath, Mark, Node, Plain, failure, key_path, shown
 from proxy.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
@@ -24,6 +27,8 @@ MAX_NODES = 200_000
 # libyaml is more than ten times as fast; the other one is there where PyYAML was built without it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVE: Any = Resolver().resolve
+# What a plain scalar starts with if it could be anything but text; "" is for the empty one.
+_NOT_ONLY_TEXT = frozenset(Resolver.yaml_implicit_resolvers)
 _TAG = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _TRUE = frozenset({"true", "yes", "on"})
@@ -59,15 +64,25 @@ def parse(data: bytes, path: str, kind: Kind = POLICY) -> Document:
     text = _decode(data, path, kind)
     composer = _Composer(path, kind)
     try:
-        root = composer.document(yaml.parse(text, Loader=_LOADER))
+        values = composer.document(_events(text))
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, path, composer.problems) from None
-    if root is None or (root.value is None and root.text == ""):
+    if composer.root is None or (values is None and composer.root.value == ""):
         raise ConfigError(f"an empty {kind.noun}", kind.empty, path)
-    if not isinstance(root.value, dict):
-        where = f"{path}:{root.mark.line}:{root.mark.column}"
+    if not isinstance(values, dict):
+        mark = _mark(composer.root)
+        where = f"{path}:{mark.line}:{mark.column}"
         raise failure([Problem(f"a {kind.noun} is a mapping of keys", kind.empty, where), *composer.problems])
-    return Document(path, root, composer.problems)
+    return Document(path, values, composer.problems, composer.lines, composer.nulls, lambda: _Placer(text).root)
+
+
+type _Read = Callable[[], Any]
+
+
+def _events(text: str) -> _Read:
+    """Gives one event after the other, None behind the last."""
+    read: _Read = _LOADER(text).get_event
+    return read
 
 
 def _decode(data: bytes, path: str, kind: Kind) -> str:
@@ -85,78 +100,89 @@ def _decode(data: bytes, path: str, kind: Kind) -> str:
 
 
 class _Composer:
-    """Turns the events of one document into nodes, within bounds."""
+    """Turns the events of one document into values, within bounds.
+
+    `root` is the event of the outermost one. `lines` has the line of each item of the lists right below the top, in
+    which rules stand. `nulls` is whether any value may be missing.
+    """
 
     def __init__(self, path: str, kind: Kind) -> None:
         self._path = path
         self._kind = kind
         self._count = 0
+        self.root: Any = None
+        self.lines: dict[KeyPath, list[int]] = {}
+        self.nulls = False
         self.problems: list[Problem] = []
 
-    def document(self, events: Iterator[Any]) -> Node | None:
-        self._events = events
-        root: Node | None = None
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                if root is not None:
+    def document(self, read: _Read) -> Plain:
+        self._read = read
+        values: Plain = None
+        while (event := read()) is not None:
+            if event.__class__ is yaml.DocumentStartEvent:
+                if self.root is not None:
                     hint = f"one file holds one {self._kind.noun}; remove the `---`"
                     raise self._stop(event, "a second document", hint)
-                root = self._node(next(events), ())
-        return root
+                self.root = read()
+                values = self._node(self.root, ())
+        return values
 
-    def _node(self, event: Any, path: KeyPath) -> Node:
+    def _node(self, event: Any, path: KeyPath) -> Plain:
         self._count += 1
         if self._count > MAX_NODES:
             raise self._stop(event, f"more than {MAX_NODES} values", self._kind.split)
         if len(path) > MAX_DEPTH:
             raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
-        mark = _mark(event)
-        if isinstance(event, yaml.AliasEvent):
+        kind = event.__class__
+        if kind is yaml.AliasEvent:
             alias = f"*{event.anchor}"
             hint = f'quote a wildcard: "{alias}"; {self._kind.share}'
             self._note(event, path, f"{shown(alias)} is a YAML alias, and {self._kind.plural} have none", hint)
-            return Node(mark, "")
+            return ""
         if event.anchor is not None:
             anchor = shown("&" + event.anchor)
             self._note(event, path, f"{anchor} is a YAML anchor, and {self._kind.plural} have none")
         if event.tag is not None:
             message = f"{shown(event.tag)} is a YAML tag, and {self._kind.plural} have none"
             self._note(event, path, message, "write the plain value")
-        if isinstance(event, yaml.ScalarEvent):
-            return Node(mark, _scalar(event), event.value)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return Node(mark, self._items(path))
-        return self._mapping(mark, path)
+        if kind is yaml.ScalarEvent:
+            value = _scalar(event)
+            self.nulls = self.nulls or value is None
+            return value
+        return self._items(path) if kind is yaml.SequenceStartEvent else self._mapping(path)
 
-    def _items(self, path: KeyPath) -> list[Node]:
-        items: list[Node] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+    def _items(self, path: KeyPath) -> list[Plain]:
+        items: list[Plain] = []
+        lines: list[int] | None = self.lines.setdefault(path, []) if len(path) == 1 else None
+        while (event := self._read()).__class__ is not yaml.SequenceEndEvent:
+            if lines is not None:
+                lines.append(event.start_mark.line + 1)
             items.append(self._node(event, (*path, len(items))))
         return items
 
-    def _mapping(self, mark: Mark, path: KeyPath) -> Node:
-        children: dict[str, Node] = {}
-        keys: dict[str, Mark] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+    def _mapping(self, path: KeyPath) -> dict[str, Plain]:
+        children: dict[str, Plain] = {}
+        keys: dict[str, Any] = {}
+        while (event := self._read()).__class__ is not yaml.MappingEndEvent:
             key = self._key(event, path)
-            child = self._node(next(self._events), (*path, key or "?"))
+            child = self._node(self._read(), (*path, key or "?"))
             if key is None:
                 continue
             if key in keys:
-                first = f"it is first given at {self._path}:{keys[key].line}; keep one of the two"
+                first = f"it is first given at {self._path}:{_mark(keys[key]).line}; keep one of the two"
                 self._note(event, (*path, key), f"the key {shown(key)} is given twice", first)
             else:
-                children[key], keys[key] = child, _mark(event)
-        return Node(mark, children, keys=keys)
+                children[key], keys[key] = child, event
+        return children
 
     def _key(self, event: Any, path: KeyPath) -> str | None:
-        node = self._node(event, path)
-        if isinstance(node.value, str):
-            return node.value
-        if event.__class__ is yaml.ScalarEvent and node.text == "<<":
+        value = self._node(event, path)
+        if isinstance(value, str):
+            return value
+        if event.__class__ is yaml.ScalarEvent and event.value == "<<":
             self._note(event, path, f"`<<` is a YAML merge, and {self._kind.plural} have none", self._kind.share)
         elif event.__class__ is yaml.ScalarEvent:
-            self._note(event, path, f"the key {shown(node.text)} is not text", f'quote it: "{node.text[:40]}"')
+            self._note(event, path, f"the key {shown(event.value)} is not text", f'quote it: "{event.value[:40]}"')
         else:
             self._note(event, path, "a key is a list or a mapping", "write a key as plain text")
         return None
@@ -170,6 +196,38 @@ class _Composer:
         return failure(self.problems[-1:] + self.problems[:-1])
 
 
+class _Placer:
+    """The tree of nodes of a text that `_Composer` has read to its end."""
+
+    def __init__(self, text: str) -> None:
+        self._read = _events(text)
+        while self._read().__class__ is not yaml.DocumentStartEvent:
+            pass
+        self.root = self._node(self._read())
+
+    def _node(self, event: Any) -> Node:
+        mark = _mark(event)
+        if event.__class__ is yaml.AliasEvent:
+            return Node(mark, "")
+        if event.__class__ is yaml.ScalarEvent:
+            return Node(mark, _scalar(event), event.value)
+        if event.__class__ is yaml.MappingStartEvent:
+            return self._mapping(mark)
+        items: list[Node] = []
+        while (event := self._read()).__class__ is not yaml.SequenceEndEvent:
+            items.append(self._node(event))
+        return Node(mark, items)
+
+    def _mapping(self, mark: Mark) -> Node:
+        children: dict[str, Node] = {}
+        keys: dict[str, Mark] = {}
+        while (event := self._read()).__class__ is not yaml.MappingEndEvent:
+            key, child = self._node(event), self._node(self._read())
+            if isinstance(key.value, str) and key.value not in keys:
+                children[key.value], keys[key.value] = child, key.mark
+        return Node(mark, children, keys=keys)
+
+
 def _mark(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
 
@@ -177,7 +235,7 @@ def _mark(event: Any) -> Mark:
 def _scalar(event: Any) -> str | int | float | bool | None:
     """The value of a scalar. Dates stay text; a number in any but plain decimal form is a float, which no key takes."""
     text: str = event.value
-    if not event.implicit[0]:
+    if not event.implicit[0] or text[:1] not in _NOT_ONLY_TEXT:
         return text
     match str(_RESOLVE(ScalarNode, text, event.implicit)).removeprefix(_TAG):
         case "null" | "merge":

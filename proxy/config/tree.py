@@ -1,7 +1,7 @@
-"""A parsed YAML document in which every value and every key still knows its line and column."""
+"""A parsed YAML document of which every value and every key can be asked for its line and column."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.errors import ConfigError, Problem
@@ -38,22 +38,27 @@ class Node:
             return self.value[key]
         return None
 
-    def plain(self) -> Plain:
-        """The value without its marks."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
-        return self.value
-
 
 @dataclass(slots=True)
 class Document:
-    """One file: its path as the user gave it, its tree, and what was wrong with it so far."""
+    """One file: its path as the user gave it, its values, and what was wrong with it so far.
+
+    `lines` has the line of each item of a list right below the top, by the list's path; `maybe_null` is false where no
+    value is missing. `place` reads the file again, for the tree of places; most files need none.
+    """
 
     path: str
-    root: Node
-    problems: list[Problem] = field(default_factory=list)
+    plain: dict[str, Plain]
+    problems: list[Problem]
+    lines: Mapping[KeyPath, Sequence[int]]
+    maybe_null: bool
+    place: Callable[[], Node]
+    _root: Node | None = None
+
+    @property
+    def root(self) -> Node:
+        self._root = self._root or self.place()
+        return self._root
 
     def node(self, path: KeyPath) -> Node | None:
         node: Node | None = self.root
@@ -78,15 +83,15 @@ class Document:
 
     def nulls(self) -> Iterator[KeyPath]:
         """The paths of all keys and items without a value."""
-        stack: list[tuple[KeyPath, Node]] = [((), self.root)]
+        stack: list[tuple[KeyPath, Plain]] = [((), self.plain)] if self.maybe_null else []
         while stack:
-            path, node = stack.pop()
-            if node.value is None:
+            path, value = stack.pop()
+            if value is None:
                 yield path
-            elif isinstance(node.value, dict):
-                stack.extend(((*path, key), child) for key, child in node.value.items())
-            elif isinstance(node.value, list):
-                stack.extend(((*path, index), child) for index, child in enumerate(node.value))
+            elif isinstance(value, dict):
+                stack.extend(((*path, key), child) for key, child in value.items())
+            elif isinstance(value, list):
+                stack.extend(((*path, index), child) for index, child in enumerate(value))
 
 
 def key_path(path: KeyPath) -> str:

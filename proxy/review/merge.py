@@ -166,7 +166,7 @@ def _compare(
 
 
 def _plain(data: bytes, path: str) -> dict[str, Plain]:
-    return _entries(parse(data, path).root.plain())
+    return _entries(parse(data, path).plain)
 
 
 def _items(value: Plain) -> list[Plain]:

@@ -152,7 +152,7 @@ def read_suite(data: bytes, path: str) -> Suite:
 
 def _contradictions(document: Document) -> Iterator[Problem]:
     """Cases that cannot both hold, or say the same twice, or hold a key against another."""
-    cases = plain.get("cases") if isinstance(plain := document.root.plain(), dict) else None
+    cases = plain.get("cases") if isinstance(plain := document.plain, dict) else None
     first: dict[str, int] = {}
     for index, case in enumerate(cases if isinstance(cases, list) else []):
         if not isinstance(case, dict):

@@ -20,7 +20,7 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 def plain(text: str) -> Plain:
     document = parse(text.encode(), "p.yaml")
     assert document.problems == []
-    return document.root.plain()
+    return document.plain
 
 
 def problems(data: bytes | str) -> list[Problem]:
