@@ -48,25 +48,25 @@ def check_together(parts: Sequence[Part]) -> Iterator[Problem]:
     for part in parts:
         for section, entries in (("allow", part.allow), ("deny", part.deny)):
             for index, rule in enumerate(entries):
-                yield from _once(rules, rule.id, (part, (section, index, "id")), "two rules have the id")
+                placed: _Placed = (part, (section, index, "id"))
+                if (first := rules.setdefault(rule.id, placed)) is not placed:
+                    yield _twice(first, placed, f"two rules have the id {shown(rule.id)}")
         for name, spec in part.credentials.items():
-            yield from _once(credentials, name, (part, ("credentials", name)), "two credentials have the name")
-            if spec.placeholder is not None:
-                place = (part, ("credentials", name, "placeholder"))
-                yield from _once(variables, spec.placeholder, place, "two credentials have the placeholder")
+            placed = (part, ("credentials", name))
+            if (first := credentials.setdefault(name, placed)) is not placed:
+                yield _twice(first, placed, f"two credentials have the name {shown(name)}")
+            placed = (part, ("credentials", name, "placeholder"))
+            if spec.placeholder and (first := variables.setdefault(spec.placeholder, placed)) is not placed:
+                yield _twice(first, placed, f"two credentials have the placeholder {shown(spec.placeholder)}")
     allowing = [rule for part in parts for rule in part.allow]
     for conflict in islice(conflicts(allowing), _MOST_CONFLICTS):
         yield _contradiction(conflict, rules)
 
 
-def _once(seen: dict[str, _Placed], name: str, placed: _Placed, message: str) -> Iterator[Problem]:
-    if name not in seen:
-        seen[name] = placed
-        return
-    first, path = seen[name]
-    part, here = placed
-    hint = f"the other one stands at {first.document.where(path).rpartition(':')[0]}; rename one of them"
-    yield part.document.problem(here, f"{message} {shown(name)}", hint, at_key=here[0] == "credentials")
+def _twice(first: _Placed, again: _Placed, message: str) -> Problem:
+    (part, path), (other, here) = first, again
+    hint = f"the other one stands at {part.document.where(path).rpartition(':')[0]}; rename one of them"
+    return other.document.problem(here, message, hint, at_key=here[0] == "credentials")
 
 
 def _contradiction(conflict: Conflict, places: dict[str, _Placed]) -> Problem:

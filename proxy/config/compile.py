@@ -5,7 +5,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from proxy.config.explain import validate
 from proxy.config.keys import check_keys
@@ -18,6 +20,7 @@ from proxy.policy.rules import READ_METHODS, Policy, Rule, RuleIndex
 _PORTS = {"https": 443, "http": 80}
 _EVERY_SCHEME = ("http", "https")
 _EVERY_PORT = range(1, 65536)
+_by_id = attrgetter("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def assemble(parts: Sequence[Part]) -> Policy:
 
 def _allow(entry: AllowRule, where: str) -> Rule:
     # One object for the usual case, so that ten thousand rules do not hold ten thousand sets.
-    schemes = tuple(entry.schemes or ("https",))
+    schemes = tuple(entry.schemes) or ("https",)
     return Rule(
         id=entry.id,
         where=where,
@@ -107,7 +110,12 @@ def _deny(entry: DenyRule, where: str) -> Rule:
 def _methods(entry: AllowRule | DenyRule) -> frozenset[str] | None:
     if entry.access == "any":
         return None
-    return frozenset(entry.methods) or READ_METHODS
+    return _method_set(tuple(entry.methods)) if entry.methods else READ_METHODS
+
+
+@lru_cache(maxsize=64)
+def _method_set(methods: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(methods)
 
 
 @lru_cache(maxsize=64)
@@ -154,8 +162,8 @@ def _rule_meaning(rule: Rule) -> list[object]:
         rule.id,
         _texts(rule.hosts),
         _texts(rule.networks),
-        None if rule.endpoints is None else sorted(rule.endpoints),
-        None if rule.methods is None else sorted(rule.methods),
+        None if rule.endpoints is None else _sorted(rule.endpoints),
+        None if rule.methods is None else _sorted(rule.methods),
         None if rule.paths is None else [[path.segments, path.rest] for path in rule.paths],
         rule.query,
         rule.keep_encoded_slash,
@@ -168,19 +176,20 @@ def _rule_meaning(rule: Rule) -> list[object]:
     ]
 
 
+@lru_cache(maxsize=64)  # thousands of rules share one of few sets
+def _sorted(values: frozenset[Any]) -> list[Any]:
+    return sorted(values)
+
+
 def _texts(values: Iterable[object]) -> list[str]:
-    return sorted(str(value) for value in values)
+    return sorted(map(str, values))
 
 
-def _unique[T](values: list[T]) -> tuple[T, ...]:
+def _unique[T](values: Sequence[T]) -> tuple[T, ...]:
     """Sorted, each once: equal meaning makes equal rules."""
-    return tuple(sorted(dict.fromkeys(values), key=repr))
+    return tuple(values) if len(values) < 2 else tuple(sorted(dict.fromkeys(values), key=repr))
 
 
 def _places(document: Document, section: str) -> Iterator[str]:
     """`file:line` of each entry of a section."""
     return (f"{document.path}:{line}" for line in document.lines.get((section,), ()))
-
-
-def _by_id(rule: Rule) -> str:
-    return rule.id

@@ -23,7 +23,12 @@ class NotText(ValueError):
 
 
 def _text(read: Callable[[str], object]) -> PlainValidator:
-    return PlainValidator(lambda value: read(_as_text(value)))
+    def checked(value: object) -> object:
+        if isinstance(value, str):
+            return read(value)
+        raise NotText
+
+    return PlainValidator(checked)
 
 
 def _as_text(value: object) -> str:
@@ -96,8 +101,8 @@ _ACCEPT = "warnings of `outgate check` that are meant"
 
 
 def _list(description: str, example: list[Any]) -> Any:
-    """A list that may be left out, but not empty. Its default is made: another one would be copied for each entry."""
-    return Field(default_factory=list, min_length=1, description=description, examples=[example])
+    """A list that may be left out, but not empty. Its default cannot change, so that all entries share it."""
+    return Field((), min_length=1, description=description, examples=[example])
 
 
 class _Part(BaseModel):
@@ -127,7 +132,10 @@ class AllowRule(_Rule):
     )
     paths: list[_Path] = _list("`*` is one segment, a final `**` the rest", ["/v1/messages/*"])
     query: dict[_QueryKey, str] = Field(
-        {}, min_length=1, description="keys that must occur exactly once with this value", examples=[{"state": "open"}]
+        default_factory=dict,
+        min_length=1,
+        description="keys that must occur exactly once with this value",
+        examples=[{"state": "open"}],
     )
     http2: bool = Field(False, description="offer HTTP/2 to the client", examples=[True])
     trace_context: Literal["keep"] | None = Field(
@@ -146,7 +154,7 @@ class DenyRule(_Rule):
 
     paths: list[_DeniedPath] = _list("`*` is one segment, a final `**` the rest", ["/admin/**"])
     query: dict[_QueryKey, str] = Field(
-        {},
+        default_factory=dict,
         min_length=1,
         description="keys of which any occurrence with this value counts",
         examples=[{"force": "true"}],

@@ -74,6 +74,11 @@ def parse_host(text: str) -> Host:
     return Host(str(address), address)
 
 
+def is_name(text: str) -> bool:
+    """Whether the text is a DNS name, in the very spelling that `parse_host` gives it."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _parse_ipv6(text: str) -> Host:
     try:
         address = IPv6Address(text[1:-1] if text.endswith("]") else "")

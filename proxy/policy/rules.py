@@ -67,7 +67,7 @@ class RuleIndex:
         wildcard: dict[str, list[Rule]] = {}
         literal: list[Rule] = []
         for rule in rules:
-            for pattern in dict.fromkeys(rule.hosts):
+            for pattern in rule.hosts if len(rule.hosts) == 1 else dict.fromkeys(rule.hosts):
                 (wildcard if pattern.wildcard else exact).setdefault(pattern.name, []).append(rule)
             if rule.networks:
                 literal.append(rule)
