@@ -21,8 +21,10 @@ from mitmproxy.utils import asyncio_utils
 
 from proxy import limits
 from proxy.dial import DialError, Grant
+from proxy.engine import inline  # noqa: F401 - puts itself in place
 from proxy.engine.http1 import CUT
 from proxy.engine.http2 import congested
+from proxy.engine.inside import Enter, inside
 from proxy.engine.reading import Portions
 from proxy.engine.state import Services, attach, exchange_of
 from proxy.engine.stream import Pause
@@ -183,7 +185,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
     # --- events ---
 
     async def server_event(self, event: events.Event) -> None:
-        """Mirrors `ConnectionHandler.server_event`, with hooks run in place: no task, no await, no gap."""
+        """Mirrors `ConnectionHandler.server_event`. Hooks have run where a layer asked for them: no task, no gap."""
         if isinstance(event, events.ConnectionClosed):
             self._note_reset(event.connection)
         async with self._server_event_lock:
@@ -220,10 +222,9 @@ class Handler(mode_servers.ProxyConnectionHandler):
     def _obey(self, command: commands.Command, queue: deque[events.Event]) -> None:
         if isinstance(command, commands.SendData):
             self._unsent.setdefault(command.connection, []).append(command.data)
-        elif isinstance(command, commands.StartHook):
-            self.run_hook(command)
-            if command.blocking:
-                queue.append(events.HookCompleted(command))
+        elif isinstance(command, Enter):
+            self._enter()
+            queue.extend((events.Start(), events.DataReceived(self.client, command.data)))
         elif isinstance(command, commands.OpenConnection):
             # A task that starts later, whatever the loop's task factory: the transport must be known before it runs.
             task = asyncio.Task(self.open_connection(command), name="upstream")
@@ -239,6 +240,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
             self.close_connection(command.connection, getattr(command, "half_close", False))
         elif not isinstance(command, commands.Log):
             raise TypeError(f"unknown command: {type(command).__name__}")
+
+    def _enter(self) -> None:
+        """Put the layers inside a CONNECT in the place of those around it, with what those have open."""
+        for other in [each for each in self.transports if each is not self.client]:
+            self.close_connection(other)
+        assert self.session.target is not None
+        self.layer = inside(self.client, self.layer.context.options, self.session.target)
 
     def _flush(self) -> None:
         """Write what one event made, with one system call for each connection: head, body and end go out together."""

@@ -24,6 +24,7 @@ from OpenSSL import SSL
 from proxy import limits
 from proxy.early import refuse_early
 from proxy.engine import http1, http2, http2_upstream
+from proxy.engine.inside import Inside
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
 from proxy.hello import BadHello, hello_complete
@@ -41,27 +42,17 @@ def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
         if not data:
             return None
         return Refuse(context, "TLS to the proxy") if data[0] == 0x16 else Http(context, HTTPMode.regular)
-    if stack in ([modes.HttpProxy, Http, Stream], [Inside]):
+    if stack == [Inside]:
         if data[:1] == b"\x16":
-            return _intercept(context) if starts_like_tls_record(data) else None if len(data) < 3 else _refuse(context)
+            return ClientTls(context) if starts_like_tls_record(data) else None if len(data) < 3 else _refuse(context)
         return Http(context, HTTPMode.transparent) if data[:1] and data[:1] in _HTTP_START else _refuse(context)
-    if stack in ([modes.HttpProxy, Http, Stream, ServerTLSLayer, ClientTls], [Inside, ServerTLSLayer, ClientTls]):
+    if stack == [Inside, ClientTls]:
         return Refuse(context, "TLS inside TLS") if data[:1] == b"\x16" else Http(context, HTTPMode.transparent)
     return _refuse(context)
 
 
 def _refuse(context: Context) -> "Refuse":
     return Refuse(context, "neither TLS nor HTTP")
-
-
-def _intercept(context: Context) -> layer.Layer:
-    outer = ServerTLSLayer(context)
-    outer.child_layer = ClientTls(context)
-    return outer
-
-
-class Inside(modes.HttpProxy):
-    """A connection that begins inside a CONNECT which the fast lane has judged and answered."""
 
 
 class Gathering(TLSLayer):

@@ -14,7 +14,7 @@ from mitmproxy.proxy.layers import modes
 
 from proxy.engine.accepting import Accepting, Load
 from proxy.engine.handler import Handler
-from proxy.engine.layers import Inside
+from proxy.engine.inside import inside
 from proxy.engine.state import Services
 from proxy.fastlane import deadlines
 from proxy.fastlane.client import ClientSide
@@ -102,8 +102,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         transport.resume_reading()
         handler = Handler(reader, writer, self.mode, self.services, session)
         assert session.target is not None
-        handler.layer.context.server.address = (session.target.host.name, session.target.port)
-        handler.layer = Inside(handler.layer.context)
+        handler.layer = inside(handler.client, handler.layer.context.options, session.target)
         task = loop.create_task(self._run(handler))
         self._handed.add(task)
         task.add_done_callback(self._handed.discard)

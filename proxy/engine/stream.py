@@ -44,12 +44,12 @@ from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
 from proxy.engine.http1 import BrokenBody
 from proxy.engine.http2_upstream import Departure
+from proxy.engine.inside import Entrance
 from proxy.engine.state import (
     Services,
     attach_exchange,
     attach_mask,
     exchange_of,
-    hooks_of,
     outbound_of,
     services_of,
     session_of,
@@ -109,20 +109,7 @@ class Stream(HttpStream):
         return exchange
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Runs hooks in place. A command would pause this layer and come back through all the layers above it."""
-        run_hook = hooks_of(self.context.client)
-        woken = isinstance(event, events.Wakeup)
-        made, reply = (self._wake(event) if woken else super()._handle_event(event)), None
-        while True:
-            try:
-                command = made.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, commands.StartHook):
-                run_hook(command)
-                reply = None
-            else:
-                reply = yield command
+        yield from self._wake(event) if isinstance(event, events.Wakeup) else super()._handle_event(event)
 
     # --- request ---
 
@@ -438,7 +425,7 @@ class Stream(HttpStream):
                     exchange.upstream_ip = self.context.server.peername[0]
                 self.child_layer = Tunnel(self.context, exchange)
             else:
-                self.child_layer = layer.NextLayer(self.context)
+                self.child_layer = Entrance(self.context)
             if exchange.allowed:
                 yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]
                 return

@@ -47,7 +47,7 @@ MIRRORED: dict[Any, str] = {
     tls.ServerTLSLayer: "8666fc7667d70e23",
     tls.parse_client_hello: "537b0089913d85d9",
     tunnel.TunnelLayer: "a0a2a31af17dfacb",
-    layer.Layer.handle_event: "fd88b0fb09ceddbb",
+    layer.Layer: "e98dedd896fb7cd2",
     layer.NextLayer: "3cbcbafad282cba3",
     validate.validate_headers: "e7647a94704363e7",
 }
