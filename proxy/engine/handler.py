@@ -11,6 +11,8 @@ import socket
 import struct
 import time
 from collections import deque
+from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import structlog
@@ -21,7 +23,7 @@ from mitmproxy.utils import asyncio_utils
 
 from proxy import limits
 from proxy.dial import DialError, Grant
-from proxy.engine import inline  # noqa: F401 - puts itself in place
+from proxy.engine import trimmed  # noqa: F401 - puts itself in place
 from proxy.engine.http1 import CUT
 from proxy.engine.http2 import congested
 from proxy.engine.inside import Enter, inside
@@ -75,7 +77,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     def run_hook(self, hook: commands.StartHook) -> None:
         """Run every addon's method for the hook. Raises `HookFailed` if the layer must not go on."""
-        (data,) = hook.args()
+        data = getattr(hook, _argument(type(hook)))  # type: ignore[arg-type]
         try:
             for addon in self.master.addons.chain:
                 method = getattr(addon, hook.name, None)
@@ -370,6 +372,13 @@ class Handler(mode_servers.ProxyConnectionHandler):
             pause = min(pause * 1.5, 1.0)
             if time.monotonic() > until:
                 self.abort()
+
+
+@cache
+def _argument(hook: type[Any]) -> str:
+    """The name of the one argument that a hook of this type has."""
+    (field,) = fields(hook)
+    return field.name
 
 
 def _discard(made: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:

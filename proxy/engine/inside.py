@@ -4,13 +4,16 @@ from mitmproxy.connection import Client
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import modes
 
 from proxy.policy.host import Authority
 
 
-class Inside(modes.HttpProxy):
-    """A connection from there on."""
+class Inside(layer.NextLayer):
+    """A connection from there on. What it turns out to be takes its place."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        context.layers.append(self)
 
 
 def inside(client: Client, options: Options, target: Authority) -> Inside:

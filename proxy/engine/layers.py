@@ -64,8 +64,10 @@ class Gathering(TLSLayer):
         self.closed = False
 
     def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from super().event_to_child(event)
-        yield from self._send_gathered()
+        # Past `ServerTLSLayer`: there is no hello of a client for which it would wait.
+        yield from tunnel.TunnelLayer.event_to_child(self, event)
+        if self.unsent:
+            yield from self._send_gathered()
 
     def send_data(self, data: bytes) -> layer.CommandGenerator[None]:
         if not self.closed:
@@ -262,6 +264,6 @@ class Client(layer.Layer):
                 http2_of(self.context.client).append(child)
             else:
                 child = http1.UpstreamSide(self.context)
-            self._handle_event = child.handle_event  # type: ignore[method-assign]
+            self.handle_event = self._handle_event = child.handle_event  # type: ignore[method-assign]
             yield from child.handle_event(event)
         yield RegisterHttpConnection(self.context.server, error)

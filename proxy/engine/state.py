@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from mitmproxy import http
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Server
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layers.http import Http2Client, Http2Server
 
@@ -17,6 +17,7 @@ from proxy.exchange import Exchange
 from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate
 from proxy.outbound import Outbound
+from proxy.policy.address import Network
 from proxy.session import Session
 
 _SESSION = "outgate_session"
@@ -26,8 +27,10 @@ _EXCHANGE = "outgate_exchange"
 _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
 _HOOKS = "outgate_hooks"
+_VETTED = "outgate_vetted"
 
 type HookRunner = Callable[[StartHook], None]
+type Ranges = tuple[tuple[Network, ...], tuple[Network, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,15 @@ def session_of(client: Client) -> Session:
 
 def services_of(client: Client) -> Services:
     return cast(Services, client.__dict__[_SERVICES])
+
+
+def note_vetted(server: Server, ranges: Ranges) -> None:
+    """Note for which ranges, opened and denied ones, the address of an open connection may be used."""
+    server.__dict__[_VETTED] = ranges
+
+
+def vetted_of(server: Server) -> Ranges | None:
+    return cast(Ranges | None, server.__dict__.get(_VETTED))
 
 
 def attach_exchange(flow: http.HTTPFlow, judged: Outbound | Exchange) -> None:

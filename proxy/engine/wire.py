@@ -8,8 +8,9 @@ from mitmproxy.connection import Server
 from proxy.answer import returned
 from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer, DialError, Grant
+from proxy.engine.state import note_vetted, vetted_of
 from proxy.gate import Gate
-from proxy.head import Head
+from proxy.head import Head, Headers
 from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
 from proxy.refusal import Response
@@ -48,7 +49,7 @@ def upstream_request(
         authority=authority,
         path=target.encode(),
         http_version=request.data.http_version if request.is_http2 else b"HTTP/1.1",
-        headers=http.Headers(headers),
+        headers=headers_of(headers),
         content=None,
         trailers=None,
         timestamp_start=request.timestamp_start,
@@ -63,11 +64,22 @@ def check_upstream(dialer: Dialer, outbound: Outbound, server: Server) -> None:
     A connection is kept for later requests, and a rule opens private addresses for itself alone.
     """
     decision, policy = outbound.exchange.decision, outbound.exchange.policy
+    ranges = decision.networks, policy.denied_networks
+    if vetted_of(server) == ranges:
+        return
     grant = Grant(outbound.request.host, outbound.request.port, decision.networks, policy.denied_networks)
     if dialer.mapped(grant) is None:
         if server.peername is None:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
         grant.vet(ip_address(server.peername[0].partition("%")[0]))
+    note_vetted(server, ranges)
+
+
+def headers_of(fields: Headers) -> http.Headers:
+    """A message's headers. mitmproxy's constructor copies each field, and looks for others among its arguments."""
+    made = http.Headers.__new__(http.Headers)
+    made.fields = fields
+    return made
 
 
 def copy_head(response: http.Response) -> http.Response:
@@ -77,7 +89,7 @@ def copy_head(response: http.Response) -> http.Response:
         http_version=data.http_version,
         status_code=data.status_code,
         reason=data.reason,
-        headers=http.Headers(data.headers.fields),
+        headers=headers_of(data.headers.fields),
         content=None,
         trailers=None,
         timestamp_start=data.timestamp_start,
@@ -87,7 +99,7 @@ def copy_head(response: http.Response) -> http.Response:
 
 def clean_trailers(trailers: http.Headers, mask: Mask | None) -> http.Headers:
     """Trailers as the client gets them: without hop-by-hop fields, and with the secret masked."""
-    return http.Headers(returned(trailers.fields, mask, upgrade=False))
+    return headers_of(returned(trailers.fields, mask, upgrade=False))
 
 
 def to_flow_response(response: Response) -> http.Response:
@@ -96,7 +108,7 @@ def to_flow_response(response: Response) -> http.Response:
         http_version=b"HTTP/1.1",
         status_code=response.status,
         reason=response.reason.encode("ascii"),
-        headers=http.Headers(response.headers),
+        headers=headers_of(response.headers),
         content=response.body,
         trailers=None,
         timestamp_start=0,

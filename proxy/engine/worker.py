@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 import uvloop
-from mitmproxy import http, options
+from mitmproxy import options
 
 import addons
 from proxy import limits, logs
@@ -138,7 +138,6 @@ def _values(services: Services, manager: Proxyserver, lane: Lane) -> dict[str, A
 
 def _make_master() -> Proxyserver:
     """mitmproxy without its user interfaces, scripts, commands and defaults: the server and our addons alone."""
-    _trust_types()
     main = Master(options.Options(), asyncio.get_running_loop())
     # It would copy mitmproxy's log into an event bus; there is nobody to read it, and it quotes requests.
     main._legacy_log_events.uninstall()
@@ -157,14 +156,6 @@ def _make_master() -> Proxyserver:
         tcp_timeout=limits.IDLE_TIME,
     )
     return server
-
-
-def _trust_types() -> None:
-    """Leave out the check of each field's type when a message is made: a tenth of the time of a small request.
-
-    mitmproxy has it for addons that users write; ours are type-checked before they run.
-    """
-    http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
 async def _drain(manager: Proxyserver, lane: Lane) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from h2.connection import H2Connection
 from h2.frame_buffer import FrameBuffer
+from mitmproxy.connection import Connection
 from mitmproxy.net.http import validate
-from mitmproxy.proxy import layer, mode_servers, server, tunnel
+from mitmproxy.proxy import context, layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tls
 from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
 
@@ -48,6 +49,8 @@ MIRRORED: dict[Any, str] = {
     tls.parse_client_hello: "537b0089913d85d9",
     tunnel.TunnelLayer: "a0a2a31af17dfacb",
     layer.Layer: "e98dedd896fb7cd2",
+    context.Context: "dd52bbec90eacace",
+    Connection: "fc9cbe673085d377",
     layer.NextLayer: "3cbcbafad282cba3",
     validate.validate_headers: "e7647a94704363e7",
 }
