@@ -3,6 +3,7 @@
 from mitmproxy.connection import Client, Server
 from mitmproxy.tls import ClientHelloData, TlsData
 
+from proxy.engine.resuming import resume
 from proxy.engine.state import services_of, session_of
 from proxy.hello import client_name, judge_hello
 from proxy.policy.host import parse_host
@@ -32,3 +33,4 @@ class Tls:
         host = parse_host(f"[{text}]" if ":" in text else text)
         data.conn.sni = host.name
         data.ssl_conn = services_of(client).upstream_context.connection(host, protocols)
+        resume(client, data.conn, data.ssl_conn)

@@ -25,6 +25,7 @@ from proxy import limits
 from proxy.early import refuse_early
 from proxy.engine import http1, http2, http2_upstream
 from proxy.engine.inside import Inside
+from proxy.engine.resuming import keep
 from proxy.engine.state import http2_of, services_of, session_of
 from proxy.engine.stream import Stream
 from proxy.hello import BadHello, hello_complete
@@ -93,6 +94,8 @@ class UpstreamTls(Gathering, ServerTLSLayer):
         if not self.tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             # RFC 8446 section 6.1: without its goodbye, what came may not be all. OpenSSL and curl say so too.
             self.conn.error = "closed without close_notify"
+        assert isinstance(self.conn, Server)
+        keep(self.context.client, self.conn, self.tls)
         yield from super().receive_close()
 
 

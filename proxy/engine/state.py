@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from mitmproxy import http
@@ -14,7 +14,8 @@ from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer
 from proxy.engine.certificates import ClientContexts, UpstreamContext
 from proxy.exchange import Exchange
-from proxy.fastlane.tls import LeafContexts
+from proxy.fastlane.pool import Tickets
+from proxy.fastlane.tls import LeafContexts, Ticket
 from proxy.gate import Gate
 from proxy.outbound import Outbound
 from proxy.policy.address import Network
@@ -28,6 +29,7 @@ _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
 _HOOKS = "outgate_hooks"
 _VETTED = "outgate_vetted"
+_TICKET = "outgate_ticket"
 
 type HookRunner = Callable[[StartHook], None]
 type Ranges = tuple[tuple[Network, ...], tuple[Network, ...]]
@@ -43,6 +45,7 @@ class Services:
     upstream_context: UpstreamContext
     leaf_contexts: LeafContexts
     upstream_tls: ssl.SSLContext
+    tickets: Tickets = field(default_factory=Tickets)  # of `upstream_context`
 
 
 type Http2Connections = list[Http2Server | Http2Client]
@@ -71,6 +74,15 @@ def session_of(client: Client) -> Session:
 
 def services_of(client: Client) -> Services:
     return cast(Services, client.__dict__[_SERVICES])
+
+
+def note_ticket(server: Server, ticket: Ticket | None) -> None:
+    """Note which TLS session a connection tries to resume."""
+    server.__dict__[_TICKET] = ticket
+
+
+def ticket_of(server: Server) -> Ticket | None:
+    return cast(Ticket | None, server.__dict__.get(_TICKET))
 
 
 def note_vetted(server: Server, ranges: Ranges) -> None:

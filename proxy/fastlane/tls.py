@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import certifi
 from cryptography.hazmat.primitives import serialization
@@ -26,9 +27,11 @@ _FRESH = 12 * 3600  # seconds; well inside a leaf's lifetime
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A TLS session to resume until then (`time.monotonic`): the certificate is not verified again."""
+    """A TLS session to resume until then (`time.monotonic`): the certificate is not verified again. Each lane's TLS has
+    sessions of its own kind.
+    """
 
-    session: ssl.SSLSession
+    session: Any
     until: float
 
 

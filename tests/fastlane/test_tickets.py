@@ -9,8 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from proxy.fastlane.pool import Tickets, Use
 from proxy.fastlane.tls import Ticket, Tls, upstream_context
+from tests.fastlane.lanes import OtherLane
 from tests.fastlane.test_again import ask_at
 from tests.support.outgate import Outgate
 from tests.support.pki import Authority
@@ -53,20 +56,21 @@ class Server:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[tuple[Outgate, Server]]:
+def world(folder: Path, lane: type[Outgate] = Outgate) -> Iterator[tuple[Outgate, Server]]:
     authority = Authority(folder)
     server = Server(authority.leaf(*HOSTS))
     (folder / "proxy").mkdir()
     to = {f"{host}:443": server.port for host in HOSTS}
     try:
-        with Outgate(folder / "proxy", POLICY, connect_to=to, upstream_ca=(authority.ca_file,)) as proxy:
+        with lane(folder / "proxy", POLICY, connect_to=to, upstream_ca=(authority.ca_file,)) as proxy:
             yield proxy, server
     finally:
         server.close()
 
 
-def test_a_session_is_resumed_for_its_own_host_alone(tmp_path: Path) -> None:
-    with world(tmp_path) as (proxy, server):
+@pytest.mark.parametrize("lane", [Outgate, OtherLane])
+def test_a_session_is_resumed_for_its_own_host_alone(tmp_path: Path, lane: type[Outgate]) -> None:
+    with world(tmp_path, lane) as (proxy, server):
         for host in ("good.example", "good.example", "other.example", "good.example", "other.example"):
             assert ask_at(proxy, host).status == 200
         assert server.resumed == [False, True, False, True, True]
