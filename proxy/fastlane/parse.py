@@ -1,6 +1,6 @@
 """HTTP/1 messages out of bytes, pulled piece by piece: a head, parts of its body, its end.
 
-Heads are read by what RFC 9112 allows and no more, bodies by h11's readers, as in the mitmproxy lane. What is pulled
+Heads are read by what RFC 9112 allows and no more, bodies as h11 reads them, as in the mitmproxy lane. What is pulled
 is all that is looked at: what a peer sends ahead waits, unread, in a buffer of a bounded size.
 """
 
@@ -8,14 +8,15 @@ import re
 from dataclasses import dataclass
 
 import h11
-from h11._readers import ChunkedReader, ContentLengthReader, Http10Reader
+from h11._readers import ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
+from proxy.fastlane.chunks import Chunks
 from proxy.head import LENGTH, MAX_HEADERS, Head, Headers
 from proxy.passing import Answer, has_body
 
-type Body = ChunkedReader | ContentLengthReader | Http10Reader
+type Body = Chunks | ContentLengthReader | Http10Reader
 
 REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
 """Strict (RFC 9112 section 3), for both lanes. Whether it is a method and a target is the gate's to say."""
@@ -80,7 +81,7 @@ class _Reader:
 
     def _begin(self, size: int | None) -> None:
         """Read a body next: of `size` bytes, in chunks (None), or to the end of the connection (-1)."""
-        self._body = ChunkedReader() if size is None else Http10Reader() if size < 0 else ContentLengthReader(size)
+        self._body = Chunks() if size is None else Http10Reader() if size < 0 else ContentLengthReader(size)
         self._whole = False
         self.has_body = size != 0
 
