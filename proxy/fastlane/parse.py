@@ -1,6 +1,6 @@
 """HTTP/1 messages out of bytes, pulled piece by piece: a head, parts of its body, its end.
 
-Heads are read by what RFC 9112 allows and no more, bodies as h11 reads them, as in the mitmproxy lane. What is pulled
+Heads are read by what RFC 9112 allows and no more, chunks as h11 reads them, as in the mitmproxy lane. What is pulled
 is all that is looked at: what a peer sends ahead waits, unread, in a buffer of a bounded size.
 """
 
@@ -8,15 +8,12 @@ import re
 from dataclasses import dataclass
 
 import h11
-from h11._readers import ContentLengthReader, Http10Reader
 from h11._receivebuffer import ReceiveBuffer
 
 from proxy import limits
 from proxy.fastlane.chunks import Chunks
 from proxy.head import LENGTH, MAX_HEADERS, Head, Headers
 from proxy.passing import Answer, has_body
-
-type Body = Chunks | ContentLengthReader | Http10Reader
 
 REQUEST_LINE = re.compile(rb"([\x21-\x7e]+) ([\x21-\xff]+) (HTTP/1\.[01])")
 """Strict (RFC 9112 section 3), for both lanes. Whether it is a method and a target is the gate's to say."""
@@ -41,6 +38,16 @@ class End:
 END = End()
 
 
+@dataclass(slots=True)
+class Plain:
+    """A body without marks of its own: so many bytes of it are still to come, or all until the end (None)."""
+
+    left: int | None
+
+
+type Body = Chunks | Plain
+
+
 class _Reader:
     """What both directions share: a buffer, and the body of the message that is being read."""
 
@@ -48,6 +55,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.buffer = ReceiveBuffer()
+        self._ahead = b""  # bytes of a plain body, whole as they came; the buffer is empty then
         self._body: Body | None = None
         self.has_body = False  # the message whose head was read last
         self._whole = False  # the end of the body is there, behind what was pulled last
@@ -63,25 +71,37 @@ class _Reader:
     def in_body(self) -> bool:
         return self._body is not None
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes came that were not pulled."""
+        return len(self.buffer) + len(self._ahead)
+
     def feed(self, data: bytes) -> None:
+        body = self._body
+        if isinstance(body, Plain) and not self.waiting and (body.left is None or len(data) <= body.left):
+            self._ahead = data  # nobody else's: it need not be copied
+            return
+        if self._ahead:
+            self.buffer += self._ahead
+            self._ahead = b""
         self.buffer += data
 
     def rest(self) -> bytes:
         """Take what was not read, for the reader of another protocol."""
-        data = bytes(self.buffer)
-        self.buffer = ReceiveBuffer()
+        data = self._ahead + bytes(self.buffer)
+        self.buffer, self._ahead = ReceiveBuffer(), b""
         return data
 
     def ended(self) -> End | None:
         """The peer has sent its last byte: whether that ends the body properly."""
-        if isinstance(self._body, Http10Reader) and not self.buffer:
+        if isinstance(self._body, Plain) and self._body.left is None and not self.waiting:
             self._body = None
             return END
         return None
 
     def _begin(self, size: int | None) -> None:
         """Read a body next: of `size` bytes, in chunks (None), or to the end of the connection (-1)."""
-        self._body = Chunks() if size is None else Http10Reader() if size < 0 else ContentLengthReader(size)
+        self._body = Chunks() if size is None else Plain(None if size < 0 else size)
         self._whole = False
         self.has_body = size != 0
 
@@ -104,7 +124,24 @@ class _Reader:
         return lines
 
     def _of_body(self, body: Body) -> bytes | End | None:
-        """What there is of the body, in one piece: small chunks must not cost a turn each."""
+        return self._of_plain(body) if isinstance(body, Plain) else self._of_chunks(body)
+
+    def _of_plain(self, body: Plain) -> bytes | End | None:
+        if body.left == 0:
+            self._body = None
+            return END
+        piece, self._ahead = self._ahead, b""
+        if not piece:
+            found = self.buffer.maybe_extract_at_most(len(self.buffer) if body.left is None else body.left)
+            if not found:
+                return None
+            piece = bytes(found)
+        if body.left is not None:
+            body.left -= len(piece)
+        return piece
+
+    def _of_chunks(self, body: Chunks) -> bytes | End | None:
+        """What there is of the chunks, in one piece: small ones must not cost a turn each."""
         pieces: list[bytes] = []
         while not self._whole and not self._broken:
             try:
