@@ -6,9 +6,13 @@ Small frames, chunks and messages take as long in a small read as others in a la
 LONG = 0.01
 """Seconds that one read may take before its connection has to wait as long again."""
 
+SHORT = LONG / 4
+"""Seconds of reads, one right after the other, after which it is the others' turn. Of what takes less, more is read."""
+
 _FIRST = 16 * 1024
 _LEAST = 4 * 1024
-_MOST = 64 * 1024
+MOST = 64 * 1024
+"""Bytes of one peer that are handled at once, at most."""
 
 
 class Portion:
@@ -26,5 +30,5 @@ class Portion:
         """Note how long it took to handle what was read last."""
         if seconds > LONG:
             self.size = max(_LEAST, self.size // 4)
-        elif seconds < LONG / 4:
-            self.size = min(_MOST, self.size * 2)
+        elif seconds < SHORT:
+            self.size = min(MOST, self.size * 2)

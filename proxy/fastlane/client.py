@@ -83,6 +83,7 @@ class ClientSide(Wire):
         self.lane.clients.discard(self)
         self._counted = False
         self.closed = True  # to us
+        self.transport.pause_reading()  # what is read until there is another protocol would come to us
         self.lane.hand_over(self.transport, self.session, rest + self.take_held())
 
     def drained(self) -> None:
@@ -123,7 +124,7 @@ class ClientSide(Wire):
         self.requests.feed(data)
         self.advance()
         # More than a head, and nobody to take it: wait.
-        if len(self.requests.buffer) > limits.MAX_HEAD:
+        if self.requests.waiting > limits.MAX_HEAD:
             self.pause()
 
     def advance(self) -> None:
@@ -138,7 +139,7 @@ class ClientSide(Wire):
             self.here.malformed(error)
         finally:
             self._advancing = False
-        if not self.closed and len(self.requests.buffer) <= limits.MAX_HEAD:
+        if not self.closed and self.requests.waiting <= limits.MAX_HEAD:
             self.resume()
 
     def _step(self) -> bool:

@@ -81,7 +81,7 @@ class Tls:
         """Begin the handshake of a client; what it says is then in `pending`. Raises `ssl.SSLError`."""
         self._shake()
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes:
         """Take bytes of the wire; the plain bytes that they hold. Raises `ssl.SSLError`."""
         self._wire_in.write(data)
         if not self.established and not self._shake():

@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,18 +15,28 @@ import structlog
 
 from proxy import limits
 from proxy.fastlane.tls import Tls
-from proxy.turns import LONG, Portion
+from proxy.turns import LONG, MOST, SHORT, Portion
 
 log = structlog.get_logger("engine")
 
 
-class Wire(asyncio.Protocol, ABC):
+class _Shared(threading.local):
+    """What every wire of a loop reads into: what was read is handled, or copied, before another one reads."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(MOST))
+
+
+_shared = _Shared()
+
+
+class Wire(asyncio.BufferedProtocol, ABC):
     """What both sides share. Subclasses say what becomes of what is read; whatever raises in them ends all.
 
     `active` is when a byte last came (`time.monotonic`). `writable` is false while the peer does not take what waits.
     `reading` is false while nobody here takes what it sends.
 
-    The loop reads up to 256 KiB at once: what is more than one turn may handle is held, and nothing is read meanwhile.
+    No more is read at once than may be handled at once.
     """
 
     transport: asyncio.Transport
@@ -37,7 +48,9 @@ class Wire(asyncio.Protocol, ABC):
         self.reading = True
         self.active = time.monotonic()
         self._portion = Portion()
-        self._held = b""
+        self._room = _shared.view[: self._portion.size]
+        self._busy = 0.0  # seconds in which nobody else had a turn
+        self._held = b""  # what came though nobody reads
         self._end_waits = False  # the peer's last byte came while nobody reads
         self._choked = False  # TLS has more to answer than the peer takes
         self._waiting: asyncio.Handle | None = None  # for the next turn
@@ -73,25 +86,35 @@ class Wire(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop has set TCP_NODELAY
 
-    def data_received(self, data: bytes) -> None:
-        self.active = time.monotonic()
-        self._held += data
-        self._take_turn()
-        if not self.reading and not self.closed:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name for it
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.closed:
+            return
+        data = self._room[:nbytes]
+        if self.reading:
+            self._take_turn(data)
+        else:
+            self.active = time.monotonic()
+            self._held += data
             self.transport.pause_reading()  # the loop begins to read by itself after `connection_made`
 
-    def _take_turn(self) -> None:
-        """Handle one portion of what came; what is more waits until the others had their turn."""
-        self._waiting = None
-        if self.closed or not self._held or not self.reading or self._choked:
-            return
-        data, size = self._held, self._portion.size
-        self._held = data[size:]
-        started = time.monotonic()
-        self.guarded(self.received if self.tls is None else self._received_tls, data[:size])
+    def _take_turn(self, data: memoryview) -> None:
+        """Handle what came; after a long turn the others go first."""
+        self.active = started = time.monotonic()
+        if self.tls is None:
+            self.guarded(self.received, bytes(data))
+        else:
+            self.guarded(self._received_tls, data)
         spent = time.monotonic() - started
+        # Where the room was full the loop reads again at once: all of that is one turn.
+        self._busy = self._busy + spent if len(data) == len(self._room) else spent
         self._portion.took(spent)
-        if not self.closed and (self._held or spent > LONG):
+        if self._portion.size != len(self._room):
+            self._room = _shared.view[: self._portion.size]
+        if self._busy > SHORT and not self.closed:
+            self._busy = 0.0
             self.transport.pause_reading()
             # A read of the smallest frames is long work for all that a peer has to send: the others go first.
             self._later(spent if spent > LONG else 0.0)
@@ -102,7 +125,10 @@ class Wire(asyncio.Protocol, ABC):
             self._waiting = loop.call_later(seconds, self._go_on) if seconds else loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._take_turn()
+        self._waiting = None
+        if self._held and self.reading and not self.closed and not self._choked:
+            held, self._held = self._held, b""
+            self._take_turn(memoryview(held))
         self._read_on()
 
     def _read_on(self) -> None:
@@ -114,7 +140,7 @@ class Wire(asyncio.Protocol, ABC):
         else:
             self.transport.resume_reading()
 
-    def _received_tls(self, data: bytes) -> None:
+    def _received_tls(self, data: bytes | memoryview) -> None:
         tls = cast(Tls, self.tls)
         plain = tls.feed(data)
         if answer := tls.pending():

@@ -64,13 +64,13 @@ def test_no_turn_handles_more_than_a_portion_and_nothing_is_lost() -> None:
         writer.write_eof()
         assert await taker.whole
         assert b"".join(taker.taken) == DATA
-        assert max(map(len, taker.taken)) <= turns._MOST
+        assert max(map(len, taker.taken)) <= turns.MOST
         assert len(taker.taken[0]) <= turns._FIRST
 
     run(play)
 
 
-def test_the_loop_turns_between_two_portions() -> None:
+def test_the_loop_turns_behind_each_portion_that_takes_its_time() -> None:
     async def play(writer: asyncio.StreamWriter, taker: Taker) -> None:
         most = 0
         running = 0
@@ -80,6 +80,7 @@ def test_the_loop_turns_between_two_portions() -> None:
             running += 1
             most = max(most, running)
             asyncio.get_running_loop().call_soon(end)
+            time.sleep(turns.SHORT)
 
         def end() -> None:
             nonlocal running
@@ -90,7 +91,7 @@ def test_the_loop_turns_between_two_portions() -> None:
         writer.write_eof()
         await taker.whole
         assert len(taker.taken) > 4
-        assert most <= 2  # the last portion of one read, and the first of the next
+        assert most <= 2  # the last portion of one turn, and the first of the next
 
     run(play)
 
@@ -151,7 +152,7 @@ def test_a_portion_has_bounds(spent: float) -> None:
     portion = turns.Portion()
     for _ in range(20):
         portion.took(spent)
-    assert portion.size == (turns._LEAST if spent else turns._MOST)
+    assert portion.size == (turns._LEAST if spent else turns.MOST)
 
 
 class Answering:
@@ -161,9 +162,9 @@ class Answering:
     answers = True
     answer = b""
 
-    def feed(self, data: bytes) -> bytes:
-        self.answer = data * 64 if self.answers else b""
-        return data
+    def feed(self, data: memoryview) -> bytes:
+        self.answer = bytes(data) * 64 if self.answers else b""
+        return bytes(data)
 
     def pending(self) -> bytes:
         return self.answer
