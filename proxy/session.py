@@ -82,7 +82,9 @@ class Session:
     @property
     def asker(self) -> tuple[str, str]:
         """Who uses a share of what all have together. Two sandboxes of the same name and policy are one."""
-        return ("", "") if self.sandbox is None else (self.sandbox.name, self.sandbox.policy.name)
+        if self.sandbox is not None:
+            return self.sandbox.name, self.sandbox.policy.name
+        return ("", "") if self.bound is None else (self.bound.sandbox, self.bound.policy)
 
     def new_exchange(self) -> Exchange:
         """An exchange that is denied until a decision says otherwise."""

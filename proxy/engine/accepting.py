@@ -69,7 +69,7 @@ class Accepting:
     """
 
     def __init__(
-        self, sock: socket.socket, make: Callable[[], asyncio.Protocol], count: Callable[[], int], load: Load
+        self, sock: socket.socket, make: Callable[[], asyncio.BaseProtocol], count: Callable[[], int], load: Load
     ) -> None:
         self.sockets = (sock,)
         self._socket, self._make, self._count, self._load = sock, make, count, load

@@ -69,7 +69,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve_client(reader, writer, bound)
 
-        def make() -> asyncio.Protocol:
+        def make() -> asyncio.BaseProtocol:
             if self.fast:
                 return ClientSide(self.lane, bound)
             return asyncio.StreamReaderProtocol(asyncio.StreamReader(), handle)

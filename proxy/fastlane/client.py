@@ -52,6 +52,7 @@ class ClientSide(Wire):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.session = Session(client=f"{peer[0]}:{peer[1]}" if peer and len(peer) > 1 else "local", bound=self.bound)
+        self.share = self.lane.share(self.session.asker)
         self._counted = self.lane.enter(self.bound)
         if self._counted:
             self.lane.clients.add(self)
@@ -61,6 +62,9 @@ class ClientSide(Wire):
     def received(self, data: bytes) -> None:
         if data:
             self.reader(data)
+
+    def went_on(self) -> None:
+        self.advance()
 
     def said_all(self, *, whole: bool) -> None:
         self.has_ended = True
@@ -134,7 +138,9 @@ class ClientSide(Wire):
         self._advancing = True
         try:
             while not self.closed and self.relay is None and self._step():
-                pass
+                if self.share.over:
+                    self.rest_later()
+                    break
         except BadMessage as error:
             self.here.malformed(error)
         finally:
@@ -183,6 +189,7 @@ class ClientSide(Wire):
         tls = self.tls is not None
         judged = self.lane.gate.request(self.session, head, tls=tls)
         self.unjudged = False
+        self.share = self.lane.share(self.session.asker)
         if isinstance(judged, Outbound):
             self.conversation = Conversation(self, judged, head)
             self.conversation.start()

@@ -51,6 +51,7 @@ class Connecting:
         session = client.session
         exchange = client.lane.gate.connect(session, head)
         client.unjudged = False
+        client.share = client.lane.share(session.asker)
         if not exchange.allowed or session.target is None:
             self._refuse(exchange)
             return not client.closed
@@ -128,7 +129,8 @@ class Connecting:
             grant = session.grants.get((target.host.name, target.port))
             if grant is None or session.barred is not None:
                 raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
-            upstream = await dial(lane.dialer, grant, session.asker, lambda: Upstream(None, speaks_first=True))
+            share = lane.share(session.asker)
+            upstream = await dial(lane.dialer, grant, session.asker, lambda: Upstream(None, share, speaks_first=True))
         except DialError as error:
             exchange.refuse(error.reason, str(error))
         except asyncio.CancelledError:

@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -15,6 +16,7 @@ from proxy.fastlane.pool import Pool, Tickets
 from proxy.fastlane.tls import LeafContexts
 from proxy.gate import Gate
 from proxy.session import Bound, Session
+from proxy.turns import Share
 
 if TYPE_CHECKING:
     from proxy.fastlane.client import ClientSide
@@ -39,7 +41,15 @@ class Lane:
     pool: Pool = field(default_factory=Pool)
     tickets: Tickets = field(default_factory=Tickets)
     clients: "set[ClientSide]" = field(default_factory=set)
-    _shares: Counter[Bound] = field(default_factory=Counter)
+    _counts: Counter[Bound] = field(default_factory=Counter)
+    _shares: "WeakValueDictionary[Hashable, Share]" = field(default_factory=WeakValueDictionary)
+
+    def share(self, asker: Hashable) -> Share:
+        """The time of those connections that are for the same sandbox."""
+        share = self._shares.get(asker)
+        if share is None:
+            share = self._shares[asker] = Share()
+        return share
 
     def count(self) -> int:
         """How many clients there are, in both lanes."""
@@ -52,17 +62,17 @@ class Lane:
             log.warning("too many clients; one was turned away", clients=count)
             return False
         if bound is not None:
-            if self._shares[bound] >= limits.MAX_SANDBOX_CLIENTS:
+            if self._counts[bound] >= limits.MAX_SANDBOX_CLIENTS:
                 log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
                 return False
-            self._shares[bound] += 1
+            self._counts[bound] += 1
         self.tell(count + 1)
         return True
 
     def left(self, bound: Bound | None) -> None:
         """A client that had entered is gone."""
         if bound is not None:
-            self._shares[bound] -= 1
-            if not self._shares[bound]:
-                del self._shares[bound]
+            self._counts[bound] -= 1
+            if not self._counts[bound]:
+                del self._counts[bound]
         self.tell(self.count())

@@ -26,13 +26,14 @@ async def dialled(lane: Lane, session: Session, outbound: Outbound) -> Upstream:
     grant = session.grants.get((request.host.name, request.port))
     if grant is None or session.barred is not None:
         raise DialError(Reason.POLICY_ERROR, "no decision allows this destination")
+    share = lane.share(session.asker)
     if request.scheme == "http":
-        return await dial(lane.dialer, grant, session.asker, lambda: Upstream(None))
+        return await dial(lane.dialer, grant, session.asker, lambda: Upstream(None, share))
     host, context, ticket = request.host, lane.upstream_context, lane.tickets.take(use_of(session, outbound))
     name = str(host.address) if host.address is not None else host.name
 
     def make() -> Upstream:
-        return Upstream(Tls(context, server_side=False, name=name, ticket=ticket))
+        return Upstream(Tls(context, server_side=False, name=name, ticket=ticket), share)
 
     return await dial(lane.dialer, grant, session.asker, make)
 

@@ -11,6 +11,7 @@ from proxy.fastlane.parse import Answers
 from proxy.fastlane.tls import Tls
 from proxy.fastlane.wire import Wire
 from proxy.policy.reason import Reason
+from proxy.turns import Share
 
 
 class User(Protocol):
@@ -35,8 +36,8 @@ class Upstream(Wire):
     user.
     """
 
-    def __init__(self, tls: Tls | None, *, speaks_first: bool = False) -> None:
-        super().__init__()
+    def __init__(self, tls: Tls | None, share: Share | None = None, *, speaks_first: bool = False) -> None:
+        super().__init__(share)
         self.tls = tls
         self._speaks_first = speaks_first
         self.answers = Answers()

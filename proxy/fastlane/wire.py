@@ -9,13 +9,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import structlog
 
 from proxy import limits
 from proxy.fastlane.tls import Tls
-from proxy.turns import LONG, MOST, SHORT, Portion
+from proxy.turns import MOST, Portion, Share
 
 log = structlog.get_logger("engine")
 
@@ -36,24 +37,26 @@ class Wire(asyncio.BufferedProtocol, ABC):
     `active` is when a byte last came (`time.monotonic`). `writable` is false while the peer does not take what waits.
     `reading` is false while nobody here takes what it sends.
 
-    No more is read at once than may be handled at once.
+    No more is read at once than may be handled at once. Turns are those of `share`, which the connections of one
+    sandbox have together.
     """
 
     transport: asyncio.Transport
     tls: Tls | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
+        self.share = share or Share()
         self.writable = True
         self.closed = False
         self.reading = True
         self.active = time.monotonic()
         self._portion = Portion()
         self._room = _shared.view[: self._portion.size]
-        self._busy = 0.0  # seconds in which nobody else had a turn
-        self._held = b""  # what came though nobody reads
+        self._held = b""  # what came though nobody reads, or out of turn
         self._end_waits = False  # the peer's last byte came while nobody reads
         self._choked = False  # TLS has more to answer than the peer takes
-        self._waiting: asyncio.Handle | None = None  # for the next turn
+        self._waiting = False  # for the next turn
+        self._unfinished = False  # there is more to do in it than to take what came
         self._lingering: asyncio.TimerHandle | None = None
 
     # --- for subclasses ---
@@ -72,6 +75,9 @@ class Wire(asyncio.BufferedProtocol, ABC):
 
     def drained(self) -> None:
         """The peer has taken what waited."""
+
+    def went_on(self) -> None:
+        """Go on with what was left for this turn, see `rest_later`."""
 
     @abstractmethod
     def tls_failed(self, error: ssl.SSLError) -> None:
@@ -92,49 +98,52 @@ class Wire(asyncio.BufferedProtocol, ABC):
     def buffer_updated(self, nbytes: int) -> None:
         if self.closed:
             return
+        self.active = time.monotonic()
         data = self._room[:nbytes]
+        if self.reading and not self._waiting and self.share.now(partial(self._take_turn, data)):
+            return
+        self._held += data
         if self.reading:
-            self._take_turn(data)
+            self._ask_turn()
         else:
-            self.active = time.monotonic()
-            self._held += data
             self.transport.pause_reading()  # the loop begins to read by itself after `connection_made`
 
     def _take_turn(self, data: memoryview) -> None:
-        """Handle what came; after a long turn the others go first."""
-        self.active = started = time.monotonic()
+        """Handle what came. Where the room was full the loop reads again at once, until the share is used up."""
+        started = time.monotonic()
         if self.tls is None:
             self.guarded(self.received, bytes(data))
         else:
             self.guarded(self._received_tls, data)
-        spent = time.monotonic() - started
-        # Where the room was full the loop reads again at once: all of that is one turn.
-        self._busy = self._busy + spent if len(data) == len(self._room) else spent
-        self._portion.took(spent)
+        self._portion.took(time.monotonic() - started)
         if self._portion.size != len(self._room):
             self._room = _shared.view[: self._portion.size]
-        if self._busy > SHORT and not self.closed:
-            self._busy = 0.0
-            self.transport.pause_reading()
-            # A read of the smallest frames is long work for all that a peer has to send: the others go first.
-            self._later(spent if spent > LONG else 0.0)
+        if self.share.over:
+            self._ask_turn()
 
-    def _later(self, seconds: float) -> None:
-        if self._waiting is None:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.call_later(seconds, self._go_on) if seconds else loop.call_soon(self._go_on)
+    def _ask_turn(self) -> None:
+        """Ask for another turn; nothing is read until then."""
+        if not self._waiting and not self.closed:
+            self._waiting = True
+            self.transport.pause_reading()
+            self.share.later(self._go_on)
 
     def _go_on(self) -> None:
-        self._waiting = None
-        if self._held and self.reading and not self.closed and not self._choked:
+        self._waiting = False
+        if self._unfinished and not self.closed:
+            self._unfinished = False
+            self.guarded(self.went_on)
+        elif self._held and self.reading and not self.closed and not self._choked:
             held, self._held = self._held, b""
             self._take_turn(memoryview(held))
         self._read_on()
 
     def _read_on(self) -> None:
-        if not self.reading or self.closed or self._held or self._waiting is not None or self._choked:
+        if not self.reading or self.closed or self._waiting or self._choked:
             return
-        if self._end_waits:
+        if self._held:
+            self._ask_turn()  # not now: who asks for more may still be at what came before it
+        elif self._end_waits:
             self._end_waits = False
             self.guarded(self._ended)
         else:
@@ -153,7 +162,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
             self.said_all(whole=True)
 
     def eof_received(self) -> bool:
-        if not self.reading:
+        if not self.reading or self._waiting:
             self._end_waits = True
         elif not self.closed:
             self.guarded(self._ended)
@@ -165,9 +174,8 @@ class Wire(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, _: Exception | None) -> None:
         self.closed = True
         self._held = b""
-        for timer in (self._lingering, self._waiting):
-            if timer is not None:
-                timer.cancel()
+        if self._lingering is not None:
+            self._lingering.cancel()
         self.guarded(self.gone)
 
     def pause_writing(self) -> None:
@@ -177,8 +185,12 @@ class Wire(asyncio.BufferedProtocol, ABC):
         self.writable = True
         if self._choked:
             self._choked = False
-            self._later(0.0)
-        if not self.closed:
+            self._ask_turn()
+        if not self.share.now(self._drained):
+            self.share.later(self._drained)
+
+    def _drained(self) -> None:
+        if self.writable and not self.closed:
             self.guarded(self.drained)
 
     def guarded(self, step: Callable[..., None], *arguments: object) -> None:
@@ -218,6 +230,11 @@ class Wire(asyncio.BufferedProtocol, ABC):
         if data and not self.closed:
             self.transport.write(data if self.tls is None else self.tls.seal(data))
 
+    def rest_later(self) -> None:
+        """Leave the rest of the work at hand for another turn (`went_on`); nothing is read until then."""
+        self._unfinished = True
+        self._ask_turn()
+
     def pause(self) -> None:
         if self.reading and not self.closed:
             self.reading = False
@@ -226,10 +243,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
     def resume(self) -> None:
         if not self.reading and not self.closed:
             self.reading = True
-            if self._held:
-                self._later(0.0)  # not now: who asks for more may still be at what came before it
-            else:
-                self._read_on()
+            self._read_on()
 
     def close(self, *, whole: bool = True, goodbye: bool = True) -> None:
         """End the connection once all is sent; with a reset, if a proper end would tell that what came is whole."""
