@@ -62,6 +62,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
         self.services = services
         self._unsent: dict[connection.Connection, list[bytes]] = {}
         self._spent = 0.0
+        self._aborted = False
         self._lingering: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._dials = 0
         self._dialled = asyncio.Event()
@@ -146,6 +147,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     def abort(self) -> None:
         """Cut every transport of this client, now."""
+        self._aborted = True
         for exchange in self.session.open.values():
             if exchange.allowed:
                 exchange.end = exchange.end or "aborted"
@@ -188,6 +190,8 @@ class Handler(mode_servers.ProxyConnectionHandler):
 
     async def server_event(self, event: events.Event) -> None:
         """Mirrors `ConnectionHandler.server_event`. Hooks have run where a layer asked for them: no task, no gap."""
+        if self._aborted and isinstance(event, events.DataReceived):
+            return  # it was read before
         if isinstance(event, events.ConnectionClosed):
             self._note_reset(event.connection)
         async with self._server_event_lock:

@@ -117,6 +117,12 @@ class ClientTls(Gathering, ClientTLSLayer):
             return False, str(error)
         return (yield from super().receive_handshake_data(bytes(self.hello)))
 
+    def receive_data(self, data: bytes) -> layer.CommandGenerator[None]:
+        # Behind a failed handshake nobody reads. Nor does OpenSSL behind a goodbye: what comes then would be kept.
+        is_open = self.tunnel_state is tunnel.TunnelState.OPEN
+        if is_open and not self.tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            yield from super().receive_data(data)
+
     def receive_close(self) -> layer.CommandGenerator[None]:
         """Mirrors `TLSLayer.receive_close`: after close_notify a client may still listen, after a FIN none does."""
         self.conn.state = ConnectionState.CLOSED

@@ -89,7 +89,7 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         handler.layer = self.make_top_layer(handler.layer.context)
         await self._run(handler)
 
-    def hand_over(self, transport: asyncio.Transport, session: Session, data: bytes) -> None:
+    def hand_over(self, transport: asyncio.Transport, session: Session, data: bytes, *, writable: bool) -> None:
         """Go on with a client inside a CONNECT that was judged and answered. `data` is what it sent since."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
@@ -97,9 +97,11 @@ class Listener(mode_servers.AsyncioServerInstance[OutgateMode]):
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        if not writable:
+            protocol.pause_writing()  # the transport said so to its former protocol, and will not say it again
+        transport.resume_reading()  # before the reader may pause it
         if data:
             reader.feed_data(data)
-        transport.resume_reading()
         handler = Handler(reader, writer, self.mode, self.services, session)
         assert session.target is not None
         handler.layer = inside(handler.client, handler.layer.context.options, session.target)

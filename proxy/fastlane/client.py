@@ -88,13 +88,15 @@ class ClientSide(Wire):
         self._counted = False
         self.closed = True  # to us
         self.transport.pause_reading()  # what is read until there is another protocol would come to us
-        self.lane.hand_over(self.transport, self.session, rest + self.take_held())
+        self.lane.hand_over(self.transport, self.session, rest + self.take_held(), writable=self.writable)
 
     def drained(self) -> None:
         if self.relay is not None:
             self.relay.client_drained()
         elif self.conversation is not None:
             self.conversation.client_drained()
+        else:
+            self.advance()
 
     def tls_failed(self, error: ssl.SSLError) -> None:
         exchange, self.session.connecting = self.session.connecting, None
@@ -160,6 +162,8 @@ class ClientSide(Wire):
         if not self.keep:
             self.close()
             return False
+        if not self.writable:
+            return False  # the answers that it has asked for come first
         piece = self.requests.next()
         if isinstance(piece, Head):
             self.unjudged = True
@@ -254,7 +258,9 @@ class ClientSide(Wire):
             self.relay.client_gone()
 
     def cut(self) -> None:
-        """End everything of this client, now."""
+        """End everything of this client, now. What it has got a part of does not look whole."""
+        if self.relay is not None or (self.conversation is not None and self.conversation.delivery is not None):
+            self.end_with_reset()
         for exchange in self.session.open.values():
             if exchange.allowed:
                 exchange.end = exchange.end or "aborted"

@@ -1,11 +1,13 @@
 """What every connection of the fast lane in one worker shares, and how many clients there may be."""
 
 import asyncio
+import math
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -21,7 +23,15 @@ from proxy.turns import Share
 if TYPE_CHECKING:
     from proxy.fastlane.client import ClientSide
 
+_TELL = 1.0  # seconds between two words to the operator about clients for which there was no room
+
 log = structlog.get_logger("engine")
+
+
+class HandOver(Protocol):
+    """How a client goes to the other lane. `writable` says whether its transport takes more."""
+
+    def __call__(self, transport: asyncio.Transport, session: Session, data: bytes, *, writable: bool) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -35,12 +45,14 @@ class Lane:
     dialer: Dialer
     leaf_contexts: LeafContexts
     upstream_context: ssl.SSLContext
-    hand_over: Callable[[asyncio.Transport, Session, bytes], None]
+    hand_over: HandOver
     others: Callable[[], int]
     tell: Callable[[int], None]
     pool: Pool = field(default_factory=Pool)
     tickets: Tickets = field(default_factory=Tickets)
     clients: "set[ClientSide]" = field(default_factory=set)
+    _turned_away: int = 0  # since the operator was told
+    _told: float = -math.inf
     _counts: Counter[Bound] = field(default_factory=Counter)
     _shares: "WeakValueDictionary[Hashable, Share]" = field(default_factory=WeakValueDictionary)
 
@@ -59,15 +71,23 @@ class Lane:
         """Count one more client, of the sandbox whose socket it came in on; whether there is room for it."""
         count = self.count()
         if count >= limits.MAX_CLIENTS:
-            log.warning("too many clients; one was turned away", clients=count)
+            self._turn_away("too many clients", clients=count)
             return False
         if bound is not None:
             if self._counts[bound] >= limits.MAX_SANDBOX_CLIENTS:
-                log.warning("too many clients of one sandbox; one was turned away", sandbox=bound.sandbox)
+                self._turn_away("too many clients of one sandbox", sandbox=bound.sandbox)
                 return False
             self._counts[bound] += 1
         self.tell(count + 1)
         return True
+
+    def _turn_away(self, why: str, **what: object) -> None:
+        """Tell the operator, once in a second: a client can come again as fast as it likes."""
+        self._turned_away += 1
+        now = time.monotonic()
+        if now - self._told >= _TELL:
+            log.warning(why, turned_away=self._turned_away, **what)
+            self._turned_away, self._told = 0, now
 
     def left(self, bound: Bound | None) -> None:
         """A client that had entered is gone."""

@@ -159,6 +159,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
                 self.transport.pause_reading()
         self.received(plain)
         if tls.ended and not self.closed:
+            self.pause()  # for good: OpenSSL reads nothing behind a goodbye, and what came would be kept
             self.said_all(whole=True)
 
     def eof_received(self) -> bool:
@@ -241,7 +242,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if not self.reading and not self.closed:
+        if not self.reading and not self.closed and (self.tls is None or not self.tls.ended):
             self.reading = True
             self._read_on()
 
@@ -253,11 +254,15 @@ class Wire(asyncio.BufferedProtocol, ABC):
         if whole and goodbye and self.tls is not None and (said := self.tls.goodbye()):
             self.transport.write(said)
         if not whole:
-            sock = self.transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.end_with_reset()
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._lingering = asyncio.get_running_loop().call_later(limits.LINGER_TIME, self.transport.abort)
+
+    def end_with_reset(self) -> None:
+        """Let the end, whenever it comes, not look like one of something whole."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def abort(self) -> None:
         self.closed = True

@@ -29,7 +29,7 @@ _OF_A_REQUEST = frozenset(
         Reason.RULE_EXPIRED,
     }
 )
-_ID = re.compile(r"[^/]*[0-9][^/]*")
+_DIGIT = re.compile(r"[0-9]")
 
 
 @dataclass(slots=True)
@@ -85,4 +85,5 @@ def _target(exchange: Exchange, reason: Reason) -> Hashable:
     host = None if exchange.host is None else exchange.host.name
     if reason not in _OF_A_REQUEST:
         return host, exchange.port, reason
-    return host, exchange.port, reason, exchange.method, _ID.sub("*", exchange.path)
+    path = ["*" if _DIGIT.search(segment) else segment for segment in exchange.path.split("/")]
+    return host, exchange.port, reason, exchange.method, "/".join(path)

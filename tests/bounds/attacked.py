@@ -60,6 +60,7 @@ def attacked(
     prepare: Callable[[], None] = lambda: None,
     policy: str = POLICY,
     also: Mapping[str, int] | None = None,
+    lane: str = "fast",
 ) -> Iterator[World]:
     """A fresh proxy and its upstreams, so that its memory is that of one attack.
 
@@ -80,6 +81,7 @@ def attacked(
             upstream_ca=(authority.ca_file,),
             environ={"KEY": SECRET},
             limits=limits or {},
+            lane=lane,
         )
         with proxy:
             world = World(proxy, upstream, h2_upstream)

@@ -3,17 +3,21 @@
 The ceilings are in docs/limits.md. The margins here are wide, so that only something unbounded fails.
 """
 
+import contextlib
 import gzip
+import os
 import re
 import socket
+import ssl
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from h2.settings import SettingCodes
 
-from tests.bounds.attacked import MIB, World, attacked
+from tests.bounds.attacked import MIB, POLICY, World, attacked
 from tests.e2e.test_http2 import Client, fields
 from tests.support import answers
 from tests.support.rawclient import RawClient
@@ -149,6 +153,19 @@ def never_reads_an_upload(world: World) -> None:
         assert world.serves()
 
 
+def after_goodbye(world: World) -> None:
+    """What follows a close_notify of a client that still waits for its answer: OpenSSL reads none of it."""
+    world.upstream.on("/wait", answers.wait_for(world.upstream.gate(), answers.reply()))
+    with world.proxy.tunnel("free.example:443") as client:
+        client.send(b"GET /wait HTTP/1.1\r\nHost: free.example\r\n\r\n")
+        world.upstream.record.wait(lambda record: any(request.target == "/wait" for request in record.requests))
+        client._socket.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client._socket.unwrap()  # type: ignore[attr-defined]
+        with socket.socket(fileno=os.dup(client._socket.fileno())) as bare:
+            push(bare, b"\x17\x03\x03\x40\x00" + b"x" * 65536, HUGE)
+
+
 def many_streams(world: World) -> None:
     """A thousand requests at once, whatever the proxy says of how many it takes."""
     world.h2_upstream.answers["/wait"] = H2Answer(parts=(world.h2_upstream.gate(),))
@@ -223,6 +240,7 @@ ATTACKS = [
     never_reads_through_a_tunnel,
     never_reads_over_http2,
     never_reads_an_upload,
+    after_goodbye,
     many_streams,
     ping_flood,
     continuation_flood,
@@ -231,7 +249,7 @@ ATTACKS = [
     compression_bomb,
 ]
 # The others run in `make test-all`: one for each way of growing is enough for every day.
-QUICK = {endless_head, pipelining, denied_upload, never_reads, never_reads_over_http2, compression_bomb}
+QUICK = {endless_head, pipelining, after_goodbye, denied_upload, never_reads, never_reads_over_http2, compression_bomb}
 
 
 @pytest.mark.parametrize(
@@ -252,6 +270,59 @@ def test_an_attack_does_not_take_the_memory(
         assert world.serves()
 
 
+def test_nothing_behind_a_goodbye_is_kept_in_the_other_lane(tmp_path: Path) -> None:
+    with attacked(tmp_path, lane="other") as world:
+        peak = world.peak()
+        after_goodbye(world)
+        assert world.peak() - peak < ROOM
+        assert world.serves()
+
+
+PLAIN = POLICY.replace("http2: true}", "http2: true, schemes: [http, https], ports: [443, 8080]}")
+UPLOAD = b"POST / HTTP/1.1\r\nHost: h2.example:8080\r\nContent-Length: 10737418240\r\n\r\n" + b"x" * (4 * MIB)
+DOWNLOAD = b"GET / HTTP/1.1\r\nHost: h2.example:8080\r\n\r\n"
+
+
+@pytest.mark.parametrize("asked", [UPLOAD, DOWNLOAD], ids=["up", "down"])
+def test_a_client_that_is_handed_over_with_much_to_say_or_to_take_is_held_back(tmp_path: Path, asked: bytes) -> None:
+    """Its transport was paused by the one lane, or is paused at once by the other: both must know."""
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        stop = threading.Event()
+        taken = 0
+
+        def play() -> None:
+            nonlocal taken
+            connection, _ = peer.accept()
+            with connection:
+                connection.recv(1000)
+                if asked is UPLOAD:
+                    stop.wait(30)  # takes no more
+                else:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % HUGE)
+                    taken = push(connection, b"y" * 65536, HUGE)
+
+        thread = threading.Thread(target=play)
+        thread.start()
+        with attacked(tmp_path, policy=PLAIN, also={"h2.example:8080": peer.getsockname()[1]}) as world:
+            before = world.peak()
+            with world.proxy.client() as client:
+                page = b"GET http://outgate.internal/policy HTTP/1.1\r\nHost: outgate.internal\r\n\r\n"
+                head = page * 40 + b"CONNECT h2.example:8080 HTTP/1.1\r\nHost: h2.example:8080\r\n\r\n"
+                client.send(head)
+                if asked is UPLOAD:
+                    client.send(asked[: 3 * 65536])
+                    assert push(client, asked, HUGE) < HUGE
+                else:
+                    client.send(asked)
+                    thread.join(30)
+                    assert taken < HUGE
+                assert world.serves()
+                stop.set()
+            grown = world.peak() - before
+        thread.join(30)
+        assert grown < ROOM
+
+
 def test_every_way_to_grow_is_in_the_list() -> None:
-    named = re.findall(r"^def (\w+)\(world: World\)", Path(__file__).read_text(), re.MULTILINE)
+    named = re.findall(r"^def (\w+)\(world: World\) -> None:$", Path(__file__).read_text(), re.MULTILINE)
     assert named == [attack.__name__ for attack in ATTACKS]

@@ -1,5 +1,6 @@
 """When a refusal counts as the same again, and that counting it is bounded."""
 
+import time
 from typing import Any
 
 import pytest
@@ -86,3 +87,12 @@ def test_the_table_is_bounded_and_forgets_what_is_not_asked_for() -> None:
         table[number].append(number)
     assert len(table) == 3
     assert (table[1], table[2]) == ([1, 1], [])
+
+
+def test_a_long_path_is_counted_in_no_time() -> None:
+    """One search for an id from each of its characters on took seconds of CPU."""
+    repeats, began = Repeats(), time.process_time()
+    for path in ("/" + "a" * limits.MAX_TARGET, "/" * limits.MAX_TARGET, "/a1" * (limits.MAX_TARGET // 3)):
+        for _ in range(10):
+            repeats.count(refused(Reason.PATH_NOT_ALLOWED, path=path), 0)
+    assert time.process_time() - began < 1.0
