@@ -1,11 +1,10 @@
 """Policy files and folders -> `Policy` values. What is wrong with a policy shows here, before anything starts."""
 
-import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
+from proxy.collector import uncollected
 from proxy.config.check import check_alone, check_together
 from proxy.config.compile import Part, assemble, read_part
 from proxy.config.files import base_of, expand, read_bytes
@@ -17,24 +16,12 @@ from proxy.policy.rules import Policy
 MAX_CHAIN = 32
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave the collector out: of thousands of rules it takes a quarter of the time, and finds nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def load_policy(path: Path) -> Policy:
     """Load the policy of one file, with all that it extends. Raises `ConfigError` with every problem found."""
     return load_policies([path])[0]
 
 
-@_uncollected()
+@uncollected()
 def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
     """Load files and folders, in this order; a folder means each `*.yaml` and `*.yml` directly in it, sorted.
 
@@ -49,7 +36,7 @@ def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
     return tuple(assemble(parts) for parts in loaded)
 
 
-@_uncollected()
+@uncollected()
 def survey(paths: Sequence[Path]) -> tuple[tuple[tuple[Part, ...], ...], tuple[Problem, ...]]:
     """What is right and what is wrong in files and folders, side by side; nothing is raised.
 

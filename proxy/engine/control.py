@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 import structlog
 
+from proxy.collector import uncollected
 from proxy.policy.rules import Policy
 from proxy.serving import Serving
 
@@ -73,7 +74,9 @@ async def follow(control: socket.socket, put: Callable[[Serving], None]) -> None
 
 def _prepare(body: bytes) -> Serving | None:
     try:
-        return Serving.read(pickle.loads(body), os.environ)  # noqa: S301 - from our own supervisor, see above
+        # In a thread beside requests: a collection would hold them up until it has looked at every rule.
+        with uncollected():
+            return Serving.read(pickle.loads(body), os.environ)  # noqa: S301 - from our own supervisor, see above
     except Exception as error:
         log.exception("new policies could not be prepared", error=type(error).__name__)
         return None

@@ -2,12 +2,12 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config import parse as module
 from proxy.config.parse import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse
-from proxy.config.tree import Plain
+from proxy.config.tree import Node, Plain
 from proxy.errors import ConfigError, Problem
 
 
@@ -128,6 +128,36 @@ def test_what_was_found_before_a_syntax_error_is_told_with_it() -> None:
     syntax, anchor = problems("a: &x 1\nb: @\n")
 
     assert (syntax.where, anchor.where) == ("p.yaml:2:4", "p.yaml:1:4")
+
+
+def test_places_are_read_for_a_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = parse(b"a:\n  - x\n  - y\n", "p.yaml")
+    monkeypatch.setattr(module, "_LOADER", None)  # nothing can be read from here on
+
+    assert (document.plain, [*document.nulls()], document.lines) == ({"a": ["x", "y"]}, [], {("a",): [2, 3]})
+    with pytest.raises(TypeError):
+        document.where(("a",))
+
+
+_ODD = ["{", "}", "[", "]", ": ", ", ", "\n", "  ", "- ", "? ", "a", "b", "no", "~", "<<", "&x ", "*x ", "!t "]
+
+
+@example("a: &x b\na: no\nno: b\n~: b\n? [a]\n: *x\nb: [no, *x, {a: !t ''}, []]\n")
+@given(st.lists(st.sampled_from(_ODD), max_size=40).map("".join))
+def test_the_reading_for_places_finds_the_same_values(text: str) -> None:
+    try:
+        document = parse(text.encode(), "p.yaml")
+    except ConfigError:
+        return
+
+    assert values(document.root) == document.plain
+
+
+def values(node: Node) -> Plain:
+    if isinstance(node.value, dict):
+        assert node.keys.keys() == node.value.keys()
+        return {key: values(child) for key, child in node.value.items()}
+    return [values(child) for child in node.value] if isinstance(node.value, list) else node.value
 
 
 def test_the_billion_laughs_are_refused_before_anything_grows() -> None:
