@@ -7,10 +7,12 @@ may be held.
 import contextlib
 import os
 import ssl
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from proxy.policy.host import Host
 _RECORD = 16384  # what one TLS record holds (RFC 8446 section 5.1)
 _CACHED = 1024
 _FRESH = 12 * 3600  # seconds; well inside a leaf's lifetime
+# Each look at a session loses some 6 KB for ever in these versions (github.com/python/cpython/issues/116810).
+_LOSES = sys.version_info < (3, 12, 8) or (3, 13) <= sys.version_info < (3, 13, 1)
+_MOST_LOST = 1000  # sessions; there are no tickets after these
+_lost = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class Tls:
         """What a later connection to the same peer can resume: for so many seconds after the handshake in which the
         certificate was verified, and no longer than that was good for.
         """
+        if _LOSES and next(_lost) >= _MOST_LOST:
+            return None
         session = self._object.session
         if session is None or not session.has_ticket:
             return None

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.fastlane import tls
 from proxy.fastlane.pool import Tickets, Use
 from proxy.fastlane.tls import Ticket, Tls, upstream_context
 from tests.fastlane.lanes import OtherLane
@@ -103,6 +105,18 @@ def shaken(context: ssl.SSLContext, leaf: ssl.SSLContext, ticket: Ticket | None 
             server.do_handshake()
         client.feed(outgoing.read())
     return client
+
+
+def test_a_python_that_loses_memory_with_each_session_looks_at_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    leaf, context = authority.server_context("good.example"), upstream_context([authority.ca_file])
+    monkeypatch.setattr(tls, "_lost", count())
+    monkeypatch.setattr(tls, "_MOST_LOST", 1)
+    for loses in (True, False):
+        monkeypatch.setattr(tls, "_LOSES", loses)
+        assert [shaken(context, leaf).ticket(100.0) is None for _ in range(3)] == [False, loses, loses]
 
 
 def test_a_session_lasts_from_the_handshake_that_verified(tmp_path: Path) -> None:
