@@ -54,6 +54,7 @@ class ClientContexts:
         context = _context(SSL.TLS_SERVER_METHOD)
         context.use_certificate(leaf)
         context.use_privatekey(self._issuer.key)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets hold what a client resumes, and no memory here
         offered = (_HTTP2, _HTTP1) if http2 else (_HTTP1,)
         context.set_alpn_select_callback(lambda _, options: _select(offered, options))
         return context

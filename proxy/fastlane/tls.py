@@ -25,6 +25,8 @@ from proxy.policy.host import Host
 _RECORD = 16384  # what one TLS record holds (RFC 8446 section 5.1)
 _CACHED = 1024
 _FRESH = 12 * 3600  # seconds; well inside a leaf's lifetime
+# Of clients that take no tickets, kept by one context: the module `ssl` would let it keep 20,000, some 1 KB each.
+_SESSIONS = 64
 # Each look at a session loses some 6 KB for ever in these versions (github.com/python/cpython/issues/116810).
 _LOSES = sys.version_info < (3, 12, 8) or (3, 13) <= sys.version_info < (3, 13, 1)
 _MOST_LOST = 1000  # sessions; there are no tickets after these
@@ -156,7 +158,7 @@ class LeafContexts:
         """A context that presents a certificate for the host, and speaks HTTP/1.1."""
         now = time.monotonic()
         kept = self._kept.get(host.name)
-        if kept is not None and now - kept[0] < _FRESH:
+        if kept is not None and now - kept[0] < _FRESH and kept[1].session_stats()["number"] < _SESSIONS:
             self._kept.move_to_end(host.name)
             return kept[1]
         context = self._make(host)
