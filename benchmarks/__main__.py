@@ -41,7 +41,7 @@ def main() -> None:
         "missing": missing,
         "works": {work.name: (work.title, work.unit) for work in works},
     }
-    with _site(engines, works, options.rounds) as (site, upstream):
+    with opened_site(engines, works, options.rounds) as (site, upstream):
         bench = Bench(engines, works, options.rounds, site, upstream)
         run["results"] = _measure(bench)
         run["failed"] = {f"{engine} in {work}": why for (engine, work), why in bench.failed.items()}
@@ -66,7 +66,7 @@ def _measure(bench: Bench) -> Results:
 
 
 @contextmanager
-def _site(engines: Sequence[Engine], works: Sequence[Work], rounds: int) -> Iterator[tuple[Site, int]]:
+def opened_site(engines: Sequence[Engine], works: Sequence[Work], rounds: int) -> Iterator[tuple[Site, int]]:
     with tempfile.TemporaryDirectory(prefix="outgate-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # Squid reads its configuration as another user
