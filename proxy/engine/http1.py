@@ -62,9 +62,12 @@ class _Bounded(_http1.Http1Connection):
     """What both sides share: the body of a chunked message, with a bound on what is not body."""
 
     def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if type(self.body_reader) is ChunkedReader:
-            self.body_reader = _Chunked()
-        yield from self._merged(super().read_body(event))
+        if isinstance(self.body_reader, ChunkedReader):
+            if type(self.body_reader) is not _Chunked:
+                self.body_reader = _Chunked()
+            yield from self._merged(super().read_body(event))
+        else:
+            yield from super().read_body(event)
         # What a reader leaves behind is an unfinished chunk head or trailer section.
         if self.state == self.read_body and len(self.buf) > limits.MAX_TRAILERS:
             yield commands.CloseConnection(self.conn)

@@ -3,6 +3,7 @@
 Takes the place of functions of its (see tests/engine/test_mirrored.py) as soon as it is imported.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from h2.frame_buffer import Frame  # type: ignore[attr-defined]
@@ -55,15 +56,47 @@ def fork(self: Context) -> Context:
     return made
 
 
-Layer.handle_event = handle_event  # type: ignore[method-assign]
-Context.fork = fork  # type: ignore[method-assign]
+def make_headers(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **named: str | bytes) -> None:
+    """Mirrors `Headers.__init__`, without a look at each field's type where none comes as an argument."""
+    if named:
+        _make_headers(self, fields, **named)
+    else:
+        self.fields = tuple(map(tuple, fields))  # type: ignore[arg-type]
 
-# Each is itself alone: others are there for connections that were written to a file.
-Connection.__eq__ = object.__eq__  # type: ignore[method-assign]
-Connection.__hash__ = object.__hash__  # type: ignore[method-assign]
 
-# The check of each field's type when a message is made; ours are type-checked before they run.
-http.RequestData.__post_init__ = http.ResponseData.__post_init__ = lambda _: None  # type: ignore[method-assign]
+def get_all(self: http.Headers, name: str | bytes) -> list[str]:
+    """Mirrors `Headers.get_all`, with one conversion of each name."""
+    wanted = (name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")).lower()
+    return [value.decode("utf-8", "surrogateescape") for key, value in self.fields if key.lower() == wanted]
 
-# `h2` makes the text of each frame for a log that is not written.
-Frame.__repr__ = object.__repr__  # type: ignore[method-assign]
+
+def get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
+    """Mirrors `Headers.get`, without an exception for a field that is not there."""
+    values = self.get_all(name)
+    return ", ".join(values) if values else default
+
+
+def contains(self: http.Headers, name: object) -> bool:
+    """Mirrors `Headers.__contains__`, likewise."""
+    return isinstance(name, str | bytes) and bool(self.get_all(name))
+
+
+_make_headers = http.Headers.__init__
+
+for _owner, _name, _ours in (
+    (Layer, "handle_event", handle_event),
+    (Context, "fork", fork),
+    (http.Headers, "__init__", make_headers),
+    (http.Headers, "get_all", get_all),
+    (http.Headers, "get", get),
+    (http.Headers, "__contains__", contains),
+    # Each is itself alone: others are there for connections that were written to a file.
+    (Connection, "__eq__", object.__eq__),
+    (Connection, "__hash__", object.__hash__),
+    # The check of each field's type when a message is made; ours are type-checked before they run.
+    (http.RequestData, "__post_init__", lambda _: None),
+    (http.ResponseData, "__post_init__", lambda _: None),
+    # `h2` makes the text of each frame for a log that is not written.
+    (Frame, "__repr__", object.__repr__),
+):
+    setattr(_owner, _name, _ours)

@@ -10,7 +10,7 @@ from proxy.credentials.scrub import Mask
 from proxy.dial import Dialer, DialError, Grant
 from proxy.engine.state import note_vetted, vetted_of
 from proxy.gate import Gate
-from proxy.head import Head, Headers
+from proxy.head import Head
 from proxy.outbound import Outbound
 from proxy.policy.reason import Reason
 from proxy.refusal import Response
@@ -49,7 +49,7 @@ def upstream_request(
         authority=authority,
         path=target.encode(),
         http_version=request.data.http_version if request.is_http2 else b"HTTP/1.1",
-        headers=headers_of(headers),
+        headers=http.Headers(headers),
         content=None,
         trailers=None,
         timestamp_start=request.timestamp_start,
@@ -75,13 +75,6 @@ def check_upstream(dialer: Dialer, outbound: Outbound, server: Server) -> None:
     note_vetted(server, ranges)
 
 
-def headers_of(fields: Headers) -> http.Headers:
-    """A message's headers. mitmproxy's constructor copies each field, and looks for others among its arguments."""
-    made = http.Headers.__new__(http.Headers)
-    made.fields = fields
-    return made
-
-
 def copy_head(response: http.Response) -> http.Response:
     """A response of its own with the same head. mitmproxy's `copy` serialises the message to make one."""
     data = response.data
@@ -89,7 +82,7 @@ def copy_head(response: http.Response) -> http.Response:
         http_version=data.http_version,
         status_code=data.status_code,
         reason=data.reason,
-        headers=headers_of(data.headers.fields),
+        headers=http.Headers(data.headers.fields),
         content=None,
         trailers=None,
         timestamp_start=data.timestamp_start,
@@ -99,7 +92,7 @@ def copy_head(response: http.Response) -> http.Response:
 
 def clean_trailers(trailers: http.Headers, mask: Mask | None) -> http.Headers:
     """Trailers as the client gets them: without hop-by-hop fields, and with the secret masked."""
-    return headers_of(returned(trailers.fields, mask, upgrade=False))
+    return http.Headers(returned(trailers.fields, mask, upgrade=False))
 
 
 def to_flow_response(response: Response) -> http.Response:
@@ -108,7 +101,7 @@ def to_flow_response(response: Response) -> http.Response:
         http_version=b"HTTP/1.1",
         status_code=response.status,
         reason=response.reason.encode("ascii"),
-        headers=headers_of(response.headers),
+        headers=http.Headers(response.headers),
         content=response.body,
         trailers=None,
         timestamp_start=0,

@@ -8,12 +8,14 @@ import pytest
 from h2.connection import H2Connection
 from h2.frame_buffer import FrameBuffer
 from mitmproxy.connection import Connection
+from mitmproxy.http import Headers
 from mitmproxy.net.http import validate
 from mitmproxy.proxy import context, layer, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tls
 from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
 
 MIRRORED: dict[Any, str] = {
+    Headers: "947aa0298abd4010",
     server.ConnectionHandler.server_event: "a2b42657ebe8bf6d",
     server.ConnectionHandler.open_connection: "5e0b3cbaf7a4030a",
     server.ConnectionHandler.handle_connection: "95c3f93e9824e527",
