@@ -24,6 +24,9 @@ class Tls:
         host = client_name(session, data.conn.sni)
         data.ssl_conn = services_of(data.conn).client_contexts.connection(host, http2=session.connect.http2)
 
+    def tls_established_client(self, data: TlsData) -> None:
+        services_of(data.context.client).gate.greeted(session_of(data.context.client))
+
     def tls_start_server(self, data: TlsData) -> None:
         assert isinstance(data.conn, Server)
         assert data.conn.address is not None

@@ -217,6 +217,10 @@ class Gate:
             session.open.pop(session.connecting.id, None)
             session.connecting = None
 
+    def greeted(self, session: Session) -> None:
+        """The TLS handshake with the client is done: there is nothing that it has begun and must end."""
+        session.head_since = None
+
     def outlived(self, session: Session) -> bool:
         """Whether the token of a connection has expired since it was shown: then nothing more passes on it."""
         return session.sandbox is not None and time.time() >= session.sandbox.expires
@@ -247,8 +251,14 @@ class Gate:
     def close(self, session: Session) -> None:
         """The client is gone: record everything that is still open."""
         session.challenged = None
-        if session.connecting is not None:
-            session.connecting.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the client left before a request")
+        connecting = session.connecting
+        if connecting is not None and connecting.allowed:
+            if session.barred is not None:
+                connecting.refuse(*session.barred)
+            elif session.head_since is not None:
+                connecting.refuse(Reason.PROTOCOL_NOT_ALLOWED, "the client left before a request")
+            else:
+                connecting.detail = "nothing was asked"
         for exchange in list(session.open.values()):
             self.finish(session, exchange, "client_closed" if exchange.allowed else "refused")
 

@@ -86,6 +86,11 @@ class Session:
             return self.sandbox.name, self.sandbox.policy.name
         return ("", "") if self.bound is None else (self.bound.sandbox, self.bound.policy)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing runs on it: at most a CONNECT, in which nothing was asked yet, waits for its request."""
+        return not self.open or (len(self.open) == 1 and self.connecting is not None)
+
     def new_exchange(self) -> Exchange:
         """An exchange that is denied until a decision says otherwise."""
         sandbox = self.sandbox

@@ -127,7 +127,7 @@ class Handler(mode_servers.ProxyConnectionHandler):
             self.abort()
             return
         quiet = time.time() - self.timeout_watchdog.last_activity > limits.QUIET_TIME
-        if (quiet and not self.session.open) or self.services.gate.outlived(self.session):
+        if (quiet and self.session.quiet) or self.services.gate.outlived(self.session):
             self.abort()
             return
         since = self.session.head_since

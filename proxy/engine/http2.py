@@ -4,12 +4,13 @@ mitmproxy grants every peer an endless window and queues what cannot be sent. `c
 to stop reading from one connection while the others of the same client hold too much.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sized
 
 import h2.errors
 import h2.events
 from mitmproxy.connection import Connection
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import ErrorCode, Http2Client, Http2Server, ReceiveHttp, RequestProtocolError
 from mitmproxy.proxy.layers.http._http2 import StreamState
@@ -17,6 +18,7 @@ from mitmproxy.proxy.layers.http._http2 import StreamState
 from proxy import limits
 from proxy.engine.http2_frames import Exhausted, Frames, length_of
 from proxy.engine.http2_upstream import UpstreamSide
+from proxy.engine.state import session_of
 from proxy.policy.reason import Reason
 
 type Recorder = Callable[[Reason, str], object]
@@ -34,6 +36,12 @@ class ClientSide(Http2Server):
         self.record = record
         self.live = live
         self.missing: dict[int, int] = {}  # by stream, what its content-length still promises
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        session = session_of(self.context.client)
+        if session.connecting is not None and isinstance(event, events.DataReceived):
+            session.head_since = (session.head_since or time.monotonic()) if self.h2_conn.begun else None
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
         try:

@@ -99,6 +99,12 @@ class Frames(BufferedH2Connection):
         self.resets = Budget(limits.MAX_HTTP2_RESETS, limits.RESET_TIME)
         self.interim: dict[int, int] = {}  # by stream, answers before the final one
 
+    @property
+    def begun(self) -> bool:
+        """Whether the peer is inside a frame, a head or the preface."""
+        incoming = self.incoming_buffer
+        return bool(incoming._preamble_len or incoming._data or incoming._headers_buffer)
+
     def receive_data(self, data: bytes) -> list[Event]:
         return _merged(super().receive_data(data))
 

@@ -165,7 +165,7 @@ async def _drain(manager: Proxyserver, lane: Lane) -> None:
             await server.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.DRAIN_TIME):
-            while any(map(_busy, manager.connections.values())) or any(client.session.open for client in lane.clients):  # noqa: ASYNC110
+            while any(map(_busy, manager.connections.values())) or not all(each.session.quiet for each in lane.clients):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     handlers = [handler for handler in manager.connections.values() if isinstance(handler, Handler)]
     for handler in handlers:
@@ -180,4 +180,4 @@ async def _drain(manager: Proxyserver, lane: Lane) -> None:
 
 
 def _busy(handler: object) -> bool:
-    return isinstance(handler, Handler) and bool(handler.session.open)
+    return isinstance(handler, Handler) and not handler.session.quiet

@@ -45,6 +45,7 @@ class ClientSide(Wire):
         self.has_ended = False
         self._advancing = False
         self._counted = False
+        self._greeted = False
 
     # --- of the wire ---
 
@@ -60,6 +61,9 @@ class ClientSide(Wire):
             self.abort()
 
     def received(self, data: bytes) -> None:
+        if not self._greeted and self.tls is not None and self.tls.established:
+            self._greeted = True
+            self.lane.gate.greeted(self.session)
         if data:
             self.reader(data)
 

@@ -27,7 +27,7 @@ def _enforce(client: ClientSide, now: float) -> None:
         if left(client.transport.get_extra_info("socket"), stalled=quiet > limits.STALLED_TIME):
             client.left()
             return
-    if (quiet > limits.QUIET_TIME and not session.open) or quiet > limits.IDLE_TIME or gate.outlived(session):
+    if (quiet > limits.QUIET_TIME and session.quiet) or quiet > limits.IDLE_TIME or gate.outlived(session):
         client.cut()
         return
     since = session.head_since

@@ -112,6 +112,8 @@ def _ask(seen: Seen) -> Ask | str:
     """The request, or why no rule can name it."""
     if seen.host is None or not seen.port:
         return "no host on record"
+    if seen.asked_nothing:
+        return "a CONNECT in which nothing was asked"
     if seen.tunnel:
         return Ask(seen.host, seen.port, "", "CONNECT", ())
     if request_of(seen) is None or seen.method in NEVER_METHODS:

@@ -66,6 +66,11 @@ class Seen:
         return self.method == "CONNECT"
 
     @property
+    def asked_nothing(self) -> bool:
+        """Whether it is a CONNECT that was allowed and came to nothing: nobody was connected to for it."""
+        return self.tunnel and self.passed and self.upstream_ip is None
+
+    @property
     def url(self) -> str:
         """Where the exchange went, for readers; a tunnel has no scheme."""
         place = f"{self.host.url_form if self.host else '?'}:{self.port}"

@@ -64,10 +64,10 @@ class Summary:
 
 
 def summarise(events: Iterable[Seen]) -> Summary:
-    """Count what is in a log. What was asked of Outgate itself is left out."""
+    """Count what is in a log. What was asked of Outgate itself is left out, and where nothing was."""
     summary = Summary()
     for event in events:
-        if event.internal:
+        if event.internal or event.asked_nothing:
             continue
         host = "" if event.host is None else event.host.name
         if not event.passed:

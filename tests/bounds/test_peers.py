@@ -98,7 +98,18 @@ def test_one_client_keeps_a_few_upstream_connections(world: World, plain: Upstre
 
 
 def test_a_tunnel_without_a_request_is_on_record(world: World) -> None:
+    """As SDKs open them ahead of their first request: nothing was asked, and nothing refused."""
+    before = len(world.upstream.record.connections)
     world.proxy.tunnel("free.example:443").close()
+    event = detail(world, "nothing was asked")
+    assert (event["verdict"], event["reason"], event["end"]) == ("allow", "allowed", "client_closed")
+    assert (event["host"], event["method"], event["upstream_ip"]) == ("free.example", "CONNECT", None)
+    assert len(world.upstream.record.connections) == before
+
+
+def test_a_client_that_leaves_before_its_handshake_is_refused_on_record(world: World) -> None:
+    with world.proxy.client() as client:
+        assert client.connect("free.example:443").status == 200
     event = detail(world, "the client left before a request")
     assert (event["verdict"], event["host"], event["method"]) == ("deny", "free.example", "CONNECT")
 

@@ -40,7 +40,11 @@ def event(method: str = "GET", url: str = "https://a.example/", **given: Any) ->
 
 def tunnel(place: str, **given: Any) -> Event:
     """A tunnel that a rule opened."""
-    return event("CONNECT", f"https://{place}", **{"scheme": "", "reason": "allowed", "rule": "t", **given})
+    return event(
+        "CONNECT",
+        f"https://{place}",
+        **{"scheme": "", "reason": "allowed", "rule": "t", "upstream_ip": "192.0.2.1", **given},
+    )
 
 
 def refused(reason: str, method: str = "GET", url: str = "https://a.example/", **given: Any) -> Event:

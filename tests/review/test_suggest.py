@@ -280,6 +280,12 @@ def test_what_passed_by_a_rule_belongs_to_what_was_seen() -> None:
     assert under(text, events).totals[Outcome.REFUSED] == 0
 
 
+def test_a_connect_in_which_nothing_was_asked_suggests_no_tunnel() -> None:
+    text = text_of(passed("r", "GET", "https://a.example/x"), tunnel("t.example:443", rule=None, upstream_ip=None))
+    assert "hosts: [a.example]" in text
+    assert "hosts: [t.example]" not in text
+
+
 @pytest.mark.parametrize("path", ["//x", "/a/../b", "/a;b", "/a%00", "/%252e", "/*", "/a%5cb"])
 def test_a_host_that_was_only_read_gets_no_paths_where_no_rule_can_name_one(path: str) -> None:
     events = [event("GET", f"https://a.example{path}"), event("GET", "https://a.example/x")]
