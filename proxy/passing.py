@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 
 from proxy.answer import BodyFilter, Undecodable, accepts, coding_of, has_line_breaks, meter_of, returned
 from proxy.credentials.scrub import Mask
@@ -73,7 +73,7 @@ def let_pass(exchange: Exchange, answer: Answer, asked: Head, mask: Mask | None)
     headers = returned(answer.headers, mask, upgrade=upgrade)
     exchange.meter = meter_of(exchange, answer.status, headers, mask)
     try:
-        body = BodyFilter(mask, coding_of(headers), lambda size: _count(exchange, size), exchange.meter)
+        body = BodyFilter(mask, coding_of(headers), partial(_count, exchange), exchange.meter)
     except Undecodable as error:
         exchange.refuse(Reason.PROTOCOL_NOT_ALLOWED, str(error))
         return None

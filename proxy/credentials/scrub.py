@@ -125,6 +125,9 @@ class Scrubber:
             cut = min(cut, mask.unfinished(data))
         if spans:
             self._covered = max(0, max([self._covered, *[end for start, end in spans if start < cut]]) - cut)
+        elif cut == len(data):  # as with nearly all that passes
+            self._tail, self._holding = b"", ()
+            return [data]
         self._tail = data[cut:]
         self._holding = masks if self._tail else ()
         return _pieces(_blot(data, spans, cut))
@@ -141,7 +144,7 @@ class Scrubber:
 
     def _masks(self) -> tuple[Mask, ...]:
         now = self._mask.now()
-        return (now, *(mask for mask in self._holding if mask is not now))
+        return (now, *[mask for mask in self._holding if mask is not now]) if self._holding else (now,)
 
 
 def is_same(one: Secret, other: Secret) -> bool:

@@ -127,12 +127,12 @@ class Tls:
         pieces = []
         try:
             while True:
-                piece = self._object.read(_RECORD)
+                piece = self._object.read(_RECORD)  # all of a record: nothing of one is left inside
                 if not piece:
                     self.ended = True
                     break
                 pieces.append(piece)
-                if not self._wire_in.pending and not self._object.pending():
+                if not self._wire_in.pending:
                     break
         except ssl.SSLWantReadError:
             pass

@@ -114,7 +114,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
         if self.tls is None:
             self.guarded(self.received, bytes(data))
         else:
-            self.guarded(self._received_tls, data)
+            self.guarded(self._received_tls, self.tls, data)
         self._portion.took(time.monotonic() - started)
         if self._portion.size != len(self._room):
             self._room = _shared.view[: self._portion.size]
@@ -149,8 +149,7 @@ class Wire(asyncio.BufferedProtocol, ABC):
         else:
             self.transport.resume_reading()
 
-    def _received_tls(self, data: bytes | memoryview) -> None:
-        tls = cast(Tls, self.tls)
+    def _received_tls(self, tls: Tls, data: bytes | memoryview) -> None:
         plain = tls.feed(data)
         if answer := tls.pending():
             self.transport.write(answer)
@@ -271,4 +270,4 @@ class Wire(asyncio.BufferedProtocol, ABC):
     def start_tls(self, tls: Tls, data: bytes) -> None:
         """From here on what comes is TLS; `data` has come already. Raises `ssl.SSLError`."""
         self.tls = tls
-        self._received_tls(data)
+        self._received_tls(tls, data)
