@@ -13,7 +13,7 @@ from proxy.fastlane.tls import Ticket
 
 def resume(client: Client, server: Server, tls: SSL.Connection) -> None:
     """Have a connection, before its handshake, resume a session if there is one."""
-    ticket = services_of(client).tickets.take(use) if (use := _use_of(client, server)) else None
+    ticket = services_of(client).tickets.take(use) if (use := use_of(client, server)) else None
     note_ticket(server, ticket)
     if ticket is not None:
         tls.set_session(ticket.session)
@@ -21,7 +21,7 @@ def resume(client: Client, server: Server, tls: SSL.Connection) -> None:
 
 def keep(client: Client, server: Server, tls: SSL.Connection) -> None:
     """Keep the session of a connection that is over, for as long as its certificate holds that was verified."""
-    use, session = _use_of(client, server), tls.get_session()
+    use, session = use_of(client, server), tls.get_session()
     if use is None or session is None:
         return
     # To OpenSSL a connection that ends without one is broken, and its session with it. RFC 5246 section 7.2.1 is not so
@@ -30,7 +30,8 @@ def keep(client: Client, server: Server, tls: SSL.Connection) -> None:
     services_of(client).tickets.put(use, Ticket(session, _until(server, tls)))
 
 
-def _use_of(client: Client, server: Server) -> Use | None:
+def use_of(client: Client, server: Server) -> Use | None:
+    """What a session may be resumed for: a connection carries whatever credentials the requests of its client have."""
     session = session_of(client)
     if session.sandbox is None or server.address is None:
         return None

@@ -58,13 +58,16 @@ def attacked(
     limits: Mapping[str, float] | None = None,
     instead: Mapping[str, socket.socket] | None = None,
     prepare: Callable[[], None] = lambda: None,
-    policy: str = POLICY,
+    policy: str | Mapping[str, str] = POLICY,
     also: Mapping[str, int] | None = None,
+    *,
+    serving: bool = True,
     lane: str = "fast",
 ) -> Iterator[World]:
     """A fresh proxy and its upstreams, so that its memory is that of one attack.
 
-    `instead` are other upstreams, `also` ports of more; `prepare` is called before the proxy starts.
+    `instead` are other upstreams, `also` ports of more; `prepare` is called before the proxy starts. Without `serving`
+    it is not asked whether it serves a client without a token.
     """
     authority = Authority(folder)
     with Upstream(folder, authority=authority) as upstream, H2Upstream(folder, authority=authority) as h2_upstream:
@@ -85,5 +88,5 @@ def attacked(
         )
         with proxy:
             world = World(proxy, upstream, h2_upstream)
-            assert instead or world.serves()
+            assert instead or not serving or world.serves()
             yield world

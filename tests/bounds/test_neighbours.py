@@ -3,18 +3,31 @@
 Numbers, not assertions about time: `pytest tests/bounds/test_neighbours.py -s -m slow` shows them.
 """
 
+import base64
 import os
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.bounds.attacked import MIB, World, attacked
-from tests.bounds.test_memory import ATTACKS, continuation_flood, denied_upload, endless_head, many_streams, ping_flood
+from tests.bounds.attacked import MIB, POLICY, World, attacked
+from tests.bounds.test_memory import (
+    ATTACKS,
+    continuation_flood,
+    denied_upload,
+    endless_head,
+    many_streams,
+    ping_flood,
+    push,
+)
+from tests.support.rawclient import RawClient
+from tests.support.record import Received
+from tests.support.wire import Wire
 
 REQUESTS = 300
 LOUD = [endless_head, denied_upload, continuation_flood, many_streams, ping_flood]
@@ -55,6 +68,57 @@ def test_a_neighbour_is_served_while_one_attacks(tmp_path: Path, attack: Callabl
     for name, took in (("alone", quiet), (f"beside {attack.__name__}", beside)):
         p50, p99 = took[REQUESTS // 2], took[REQUESTS * 99 // 100]
         print(f"\nMEASURED {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")  # noqa: T201
+
+
+def shown(world: World, policy: str) -> dict[str, str]:
+    """What a client of a sandbox of its own says of itself."""
+    url = world.proxy.env("--policy", policy, "--name", policy)["HTTPS_PROXY"]
+    token = url.removeprefix("http://").partition("@")[0].encode()
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(token).decode()}
+
+
+def inside(world: World, who: dict[str, str]) -> RawClient:
+    client = world.proxy.client()
+    assert client.connect("free.example:443", who).status == 200
+    client.tls("free.example", world.proxy.ca_file)
+    return client
+
+
+@pytest.mark.slow
+def test_a_neighbour_is_served_beside_many_busy_connections_of_one_sandbox(tmp_path: Path) -> None:
+    """Bodies in chunks of one byte, on sixteen connections."""
+    both = {f"{name}.yaml": POLICY.replace("name: attacked", f"name: {name}") for name in ("loud", "calm")}
+    with attacked(tmp_path, policy=both, serving=False) as world:
+        loud, calm = shown(world, "loud"), shown(world, "calm")
+
+        async def swallow(_: Received, wire: Wire) -> None:
+            while await wire.reader.read(1 << 18):
+                pass
+
+        world.upstream.on("/sink", swallow)
+
+        def flood(client: RawClient) -> None:
+            client.send(b"POST /sink HTTP/1.1\r\nHost: free.example\r\nTransfer-Encoding: chunked\r\n\r\n")
+            push(client, b"1\r\nx\r\n" * 10_000, 1 << 40)
+
+        took = []
+        with ExitStack() as opened:
+            flooding = [opened.enter_context(inside(world, loud)) for _ in range(16)]
+            threads = [threading.Thread(target=flood, args=(client,)) for client in flooding]
+            for thread in threads:
+                thread.start()
+            with inside(world, calm) as client:
+                for number in range(REQUESTS // 3):
+                    start = time.perf_counter()
+                    assert client.request("GET", f"/{number}", "free.example").status == 200
+                    took.append((time.perf_counter() - start) * 1000)
+            for client in flooding:
+                client._socket.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(60)
+                assert not thread.is_alive()
+    took.sort()
+    print(f"\nMEASURED beside 16: p50 {took[len(took) // 2]:.1f} ms, p99 {took[len(took) * 99 // 100]:.1f} ms")  # noqa: T201
 
 
 @pytest.mark.slow
