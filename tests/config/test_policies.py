@@ -58,7 +58,7 @@ DECISIONS = [
     ("baseline", "GET https://example.com/", Reason.HOST_NOT_ALLOWED, None),
     ("claude-code", f"POST {A}/v1/messages?beta=true", Reason.ALLOWED, "claude-messages"),
     ("claude-code", f"POST {A}/v1/messages/count_tokens?beta=true", Reason.ALLOWED, "claude-messages"),
-    ("claude-code", f"POST {A}/v1/messages/batches", Reason.PATH_NOT_ALLOWED, None),
+    ("claude-code", f"POST {A}/v1/messages/batches", Reason.DENIED_BY_RULE, "baseline-anthropic-stores"),
     ("claude-code", f"POST {A}/v1/files", Reason.DENIED_BY_RULE, "baseline-anthropic-stores"),
     ("claude-code", f"GET {A}/v1/messages", Reason.METHOD_NOT_ALLOWED, None),
     ("claude-code", f"POST {A}/v1//messages", Reason.AMBIGUOUS_PATH, "baseline-anthropic-keys"),

@@ -140,7 +140,9 @@ class World:
         """The ids that were recorded since, once the next exchange has its event: nothing is on its way any more."""
         number = next(self.marks)
         with self.proxy.tunnel("good.example:443") as client:
-            assert client.request("GET", f"/mark/{number}", "good.example").status == 200, "it serves on"
+            answer = client.request("GET", f"/mark/{number}", "good.example", {"Connection": "close"})
+            assert answer.status == 200, "it serves on"
+            assert client.closed(), "what is armed next must not break the end of this one"
         self.proxy.wait_for_events(lambda found: any(event["path"] == f"/mark/{number}" for event in found))
         return [
             str(event["id"])
@@ -179,7 +181,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, lane: str) -> Iterator[World
             upstream_ca=(upstream.ca_file,),
             environ={"KEY": SECRET},
             lane=lane,
-            limits={"RESOLVE_TIME": 0.5, "DIAL_TIME": 1.0, "DRAIN_TIME": 0.5, "KEPT_TIME": 0.0},
+            limits={"RESOLVE_TIME": 0.5, "DIAL_TIME": 1.0, "DRAIN_TIME": 0.5, "KEPT_TIME": 0.0, "KEPT_TIME_ONCE": 0.0},
         )
         proxy.folder.mkdir()
         with proxy:
