@@ -176,10 +176,11 @@ def _same_or_more(wide: Rule, narrow: Rule) -> bool:
 
 
 def _covers_paths(wide: Rule, narrow: Rule) -> bool:
-    if narrow.paths is not None and narrow.keep_encoded_slash and not (wide.paths and wide.keep_encoded_slash):
-        return False  # `wide` cannot read, or leaves in doubt, the paths with an encoded slash
+    # A path with an encoded slash is read, or left in doubt, by whether a rule has paths and keeps such slashes.
     if wide.paths is None:
-        return True
+        return narrow.paths is None or not narrow.keep_encoded_slash
+    if (narrow.paths is None or narrow.keep_encoded_slash) and not wide.keep_encoded_slash:
+        return False
     return all(any(covers_path(outer, inner) for outer in wide.paths) for inner in narrow.paths or _EVERY_PATH)
 
 
