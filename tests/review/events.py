@@ -43,7 +43,7 @@ def tunnel(place: str, **given: Any) -> Event:
     return event(
         "CONNECT",
         f"https://{place}",
-        **{"scheme": "", "reason": "allowed", "rule": "t", "upstream_ip": "93.184.216.34", **given},
+        **{"scheme": "", "reason": "allowed", "rule": "t", "upstream_ip": "151.101.1.1", **given},
     )
 
 
