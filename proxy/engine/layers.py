@@ -119,8 +119,8 @@ class ClientTls(Gathering, ClientTLSLayer):
 
     def receive_data(self, data: bytes) -> layer.CommandGenerator[None]:
         # Behind a failed handshake nobody reads. Nor does OpenSSL behind a goodbye: what comes then would be kept.
-        is_open = self.tunnel_state is tunnel.TunnelState.OPEN
-        if is_open and not self.tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        closed = self.tunnel_state is tunnel.TunnelState.CLOSED
+        if not closed and not self.tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             yield from super().receive_data(data)
 
     def receive_close(self) -> layer.CommandGenerator[None]:

@@ -71,22 +71,24 @@ class Lane:
         """Count one more client, of the sandbox whose socket it came in on; whether there is room for it."""
         count = self.count()
         if count >= limits.MAX_CLIENTS:
-            self._turn_away("too many clients", clients=count)
+            self._turn_away(None)
             return False
         if bound is not None:
             if self._counts[bound] >= limits.MAX_SANDBOX_CLIENTS:
-                self._turn_away("too many clients of one sandbox", sandbox=bound.sandbox)
+                self._turn_away(bound.sandbox)
                 return False
             self._counts[bound] += 1
         self.tell(count + 1)
         return True
 
-    def _turn_away(self, why: str, **what: object) -> None:
-        """Tell the operator, once in a second: a client can come again as fast as it likes."""
+    def _turn_away(self, sandbox: str | None) -> None:
+        """Tell the operator, once in a second: a client can come again as fast as it likes. `sandbox` has too many
+        clients, or, if it is None, all together.
+        """
         self._turned_away += 1
         now = time.monotonic()
         if now - self._told >= _TELL:
-            log.warning(why, turned_away=self._turned_away, **what)
+            log.warning("too many clients", times=self._turned_away, sandbox=sandbox, clients=self.count())
             self._turned_away, self._told = 0, now
 
     def left(self, bound: Bound | None) -> None:

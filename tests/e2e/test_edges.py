@@ -197,3 +197,32 @@ def test_what_breaks_off_in_a_tunnel_does_not_look_whole(outgate: Outgate, peer:
         client.reset()
         assert over.wait(20)
     assert isinstance(seen[-1], ConnectionResetError)
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["fast lane", "handed over"])
+def test_a_request_in_the_segment_that_ends_the_handshake_is_answered(start_outgate: Start, http2: bool) -> None:
+    outgate = start_outgate(POLICY.replace("access: any}", "access: any, http2: true}") if http2 else POLICY)
+    context = ssl.create_default_context(cafile=outgate.ca_file)
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(coming, going, server_hostname="good.example")
+    with outgate.client() as client:
+        assert client.connect("good.example:443").status == 200
+        sock = client._socket
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                sock.sendall(going.read())
+                coming.write(sock.recv(65536))
+            else:
+                break
+        tls.write(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        sock.sendall(going.read())
+        while True:
+            try:
+                answer = tls.read(65536)
+            except ssl.SSLWantReadError:
+                coming.write(sock.recv(65536))
+            else:
+                break
+    assert answer.startswith(b"HTTP/1.1 403 ")
