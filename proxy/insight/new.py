@@ -23,7 +23,8 @@ MAX_PATHS = 100_000  # paths of which shapes are made; more are counted
 # Segments that `shape_of` makes a star of anyway are made alike before they are counted: few paths are left.
 _ALIKE = (
     (r"/[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/|$)", r"/00000000-0000-0000-0000-000000000000\1"),
-    (r"/[0-9]+(/|$)", r"/0\1"),
+    (r"/[0-9]{5,}(/|$)", r"/00000\1"),
+    (r"/[0-9]{1,4}(/|$)", r"/0\1"),  # before a hash, a folder that hashes are spread over
     (r"/(?:[0-9][0-9a-f]|[a-f][0-9])[0-9a-f]{14,120}(/|$)", r"/0000000a\1"),
 )
 _PLAIN_PATH = "(/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+/?"  # it has one reading; others `shape_of` leaves as they are

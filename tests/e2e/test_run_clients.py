@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -187,6 +188,8 @@ def test_curl_and_wget(place: Place) -> None:
 def test_http_clients_of_python(place: Place, fetch: str) -> None:
     program = f"import os\nURL = 'https://' + os.environ['ASKED']\n{fetch}"
     (place.project / "fetch.py").write_text(program)
+    if Path(gettempdir()) in Path(sys.prefix).parents:
+        pytest.skip("this Python is in a folder for temporary files, and a sandbox has one of its own")
     python, visible = shlex.quote(sys.executable), (str(Path(sys.prefix)),)
     said = run(place, f"ASKED=api.example.com {python} fetch.py", visible)
     assert said.strip() == OK

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.insight.logs import reading
@@ -85,6 +85,7 @@ def database() -> Any:
 
 
 @settings(deadline=None)
+@example(segments=["a", "0123456789", "000000a"])
 @given(segments=st.lists(IDS | HEX | UUID | st.text(min_size=0, max_size=8), max_size=6))
 def test_paths_made_alike_keep_their_shape(database: Any, segments: list[str]) -> None:
     path = "/" + "/".join(each.replace("\0", "").encode("ascii", "ignore").decode() for each in segments)
