@@ -170,6 +170,15 @@ class Dialer:
         except TimeoutError:
             raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection timed out") from None
 
+    def check(self, grant: Grant, ip: str | None) -> None:
+        """Raise `DialError` unless an open connection to this address may be used for the grant: it may have been
+        dialled for another one, and a rule opens private addresses for itself alone.
+        """
+        if ip is None:
+            raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
+        if self.mapped(grant) is None:
+            grant.vet(ip_address(ip.partition("%")[0]))
+
     def _keep_private(self, addresses: Iterable[Address], port: int) -> None:
         for own in self.private:
             if port == own.port and any(own.reached_by(address) for address in addresses):

@@ -7,6 +7,7 @@ from proxy.credentials.inject import check_client, find_misplaced, inject
 from proxy.credentials.masks import Masks
 from proxy.credentials.scrub import LiveMask, Mask
 from proxy.credentials.sources import CredentialUnavailable, SecretStore
+from proxy.dial import Grant
 from proxy.exchange import Exchange
 from proxy.head import Headers
 from proxy.policy.credential import Inject
@@ -33,6 +34,12 @@ class Outbound:
     headers: Headers
     secrets: SecretStore
     form: Inject | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """Leave to dial, as this very decision gives it."""
+        decision, policy = self.exchange.decision, self.exchange.policy
+        return Grant(self.request.host, self.request.port, decision.networks, policy.denied_networks)
 
 
 def upstream_head(outbound: Outbound, masks: Callable[[], Masks]) -> tuple[Headers, str, Mask | None]:

@@ -4,34 +4,24 @@ Values are composed here from libyaml's events, because PyYAML's own composer re
 two equal keys and recurses as deep as the file says. What can be read past is collected; what cannot raises.
 
 Only `_Composer` says what a file means. Where each value stands is asked for by what has something to say about it;
-`_Placer` reads the file again for that, and its tree is never what a policy is made of.
+`Placer` reads the file again for that, and its tree is never what a policy is made of.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from yaml.nodes import ScalarNode
 from yaml.reader import Reader
-from yaml.resolver import Resolver
 
-from proxy.config.tree import Document, KeyPath, Mark, Node, Plain, failure, key_path, shown
+from proxy.config.events import Placer, Read, events, mark_of, value_of
+from proxy.config.tree import Document, KeyPath, Plain, failure, key_path, shown
 from proxy.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 200_000
 
-# libyaml is more than ten times as fast; the other one is there where PyYAML was built without it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_RESOLVE: Any = Resolver().resolve
-# What a plain scalar starts with if it could be anything but text; "" is for the empty one.
-_NOT_ONLY_TEXT = frozenset(Resolver.yaml_implicit_resolvers)
-_TAG = "tag:yaml.org,2002:"
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
-_TRUE = frozenset({"true", "yes", "on"})
 _CONTROL = Reader.NON_PRINTABLE
 _ALIAS = re.compile(r"\*[^\s,\]}'\"]*")
 
@@ -64,25 +54,16 @@ def parse(data: bytes, path: str, kind: Kind = POLICY) -> Document:
     text = _decode(data, path, kind)
     composer = _Composer(path, kind)
     try:
-        values = composer.document(_events(text))
+        values = composer.document(events(text))
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, path, composer.problems) from None
     if composer.root is None or (values is None and composer.root.value == ""):
         raise ConfigError(f"an empty {kind.noun}", kind.empty, path)
     if not isinstance(values, dict):
-        mark = _mark(composer.root)
+        mark = mark_of(composer.root)
         where = f"{path}:{mark.line}:{mark.column}"
         raise failure([Problem(f"a {kind.noun} is a mapping of keys", kind.empty, where), *composer.problems])
-    return Document(path, values, composer.problems, composer.lines, composer.nulls, lambda: _Placer(text).root)
-
-
-type _Read = Callable[[], Any]
-
-
-def _events(text: str) -> _Read:
-    """Gives one event after the other, None behind the last."""
-    read: _Read = _LOADER(text).get_event
-    return read
+    return Document(path, values, composer.problems, composer.lines, composer.nulls, lambda: Placer(text).root)
 
 
 def _decode(data: bytes, path: str, kind: Kind) -> str:
@@ -115,7 +96,7 @@ class _Composer:
         self.nulls = False
         self.problems: list[Problem] = []
 
-    def document(self, read: _Read) -> Plain:
+    def document(self, read: Read) -> Plain:
         self._read = read
         values: Plain = None
         while (event := read()) is not None:
@@ -146,7 +127,7 @@ class _Composer:
             message = f"{shown(event.tag)} is a YAML tag, and {self._kind.plural} have none"
             self._note(event, path, message, "write the plain value")
         if kind is yaml.ScalarEvent:
-            value = _scalar(event)
+            value = value_of(event)
             self.nulls = self.nulls or value is None
             return value
         return self._items(path) if kind is yaml.SequenceStartEvent else self._mapping(path)
@@ -169,7 +150,7 @@ class _Composer:
             if key is None:
                 continue
             if key in keys:
-                first = f"it is first given at {self._path}:{_mark(keys[key]).line}; keep one of the two"
+                first = f"it is first given at {self._path}:{mark_of(keys[key]).line}; keep one of the two"
                 self._note(event, (*path, key), f"the key {shown(key)} is given twice", first)
             else:
                 children[key], keys[key] = child, event
@@ -188,66 +169,12 @@ class _Composer:
         return None
 
     def _note(self, event: Any, path: KeyPath, message: str, hint: str = "") -> None:
-        mark = _mark(event)
+        mark = mark_of(event)
         self.problems.append(Problem(message, hint, f"{self._path}:{mark.line}:{mark.column}", key_path(path)))
 
     def _stop(self, event: Any, message: str, hint: str = "") -> ConfigError:
         self._note(event, (), message, hint)
         return failure(self.problems[-1:] + self.problems[:-1])
-
-
-class _Placer:
-    """The tree of nodes of a text that `_Composer` has read to its end."""
-
-    def __init__(self, text: str) -> None:
-        self._read = _events(text)
-        while self._read().__class__ is not yaml.DocumentStartEvent:
-            pass
-        self.root = self._node(self._read())
-
-    def _node(self, event: Any) -> Node:
-        mark = _mark(event)
-        if event.__class__ is yaml.AliasEvent:
-            return Node(mark, "")
-        if event.__class__ is yaml.ScalarEvent:
-            return Node(mark, _scalar(event), event.value)
-        if event.__class__ is yaml.MappingStartEvent:
-            return self._mapping(mark)
-        items: list[Node] = []
-        while (event := self._read()).__class__ is not yaml.SequenceEndEvent:
-            items.append(self._node(event))
-        return Node(mark, items)
-
-    def _mapping(self, mark: Mark) -> Node:
-        children: dict[str, Node] = {}
-        keys: dict[str, Mark] = {}
-        while (event := self._read()).__class__ is not yaml.MappingEndEvent:
-            key, child = self._node(event), self._node(self._read())
-            if isinstance(key.value, str) and key.value not in keys:
-                children[key.value], keys[key.value] = child, key.mark
-        return Node(mark, children, keys=keys)
-
-
-def _mark(event: Any) -> Mark:
-    return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
-
-
-def _scalar(event: Any) -> str | int | float | bool | None:
-    """The value of a scalar. Dates stay text; a number in any but plain decimal form is a float, which no key takes."""
-    text: str = event.value
-    if not event.implicit[0] or text[:1] not in _NOT_ONLY_TEXT:
-        return text
-    match str(_RESOLVE(ScalarNode, text, event.implicit)).removeprefix(_TAG):
-        case "null" | "merge":
-            return None
-        case "bool":
-            return text.lower() in _TRUE
-        case "int":
-            return int(text) if _INTEGER.fullmatch(text) else float("nan")
-        case "float":
-            return float("nan")
-        case _:
-            return text
 
 
 def _syntax_error(error: yaml.YAMLError, text: str, path: str, before: list[Problem]) -> ConfigError:

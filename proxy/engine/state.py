@@ -18,7 +18,6 @@ from proxy.fastlane.pool import Tickets
 from proxy.fastlane.tls import LeafContexts, Ticket
 from proxy.gate import Gate
 from proxy.outbound import Outbound
-from proxy.policy.address import Network
 from proxy.session import Session
 
 _SESSION = "outgate_session"
@@ -28,11 +27,9 @@ _EXCHANGE = "outgate_exchange"
 _MASK = "outgate_mask"
 _HTTP2 = "outgate_http2"
 _HOOKS = "outgate_hooks"
-_VETTED = "outgate_vetted"
 _TICKET = "outgate_ticket"
 
 type HookRunner = Callable[[StartHook], None]
-type Ranges = tuple[tuple[Network, ...], tuple[Network, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +80,6 @@ def note_ticket(server: Server, ticket: Ticket | None) -> None:
 
 def ticket_of(server: Server) -> Ticket | None:
     return cast(Ticket | None, server.__dict__.get(_TICKET))
-
-
-def note_vetted(server: Server, ranges: Ranges) -> None:
-    """Note for which ranges, opened and denied ones, the address of an open connection may be used."""
-    server.__dict__[_VETTED] = ranges
-
-
-def vetted_of(server: Server) -> Ranges | None:
-    return cast(Ranges | None, server.__dict__.get(_VETTED))
 
 
 def attach_exchange(flow: http.HTTPFlow, judged: Outbound | Exchange) -> None:

@@ -1,14 +1,11 @@
 """Between mitmproxy's messages and ours: heads in, requests and refusals out."""
 
-from ipaddress import ip_address
-
 from mitmproxy import http
 from mitmproxy.connection import Server
 
 from proxy.answer import returned
 from proxy.credentials.scrub import Mask
-from proxy.dial import Dialer, DialError, Grant
-from proxy.engine.state import note_vetted, vetted_of
+from proxy.dial import Dialer, DialError
 from proxy.gate import Gate
 from proxy.head import Head
 from proxy.outbound import Outbound
@@ -59,20 +56,8 @@ def upstream_request(
 
 
 def check_upstream(dialer: Dialer, outbound: Outbound, server: Server) -> None:
-    """Raise `DialError` unless this very decision may use the connection.
-
-    A connection is kept for later requests, and a rule opens private addresses for itself alone.
-    """
-    decision, policy = outbound.exchange.decision, outbound.exchange.policy
-    ranges = decision.networks, policy.denied_networks
-    if vetted_of(server) == ranges:
-        return
-    grant = Grant(outbound.request.host, outbound.request.port, decision.networks, policy.denied_networks)
-    if dialer.mapped(grant) is None:
-        if server.peername is None:
-            raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
-        grant.vet(ip_address(server.peername[0].partition("%")[0]))
-    note_vetted(server, ranges)
+    """Raise `DialError` unless this very decision may use the connection, which is kept for later requests."""
+    dialer.check(outbound.grant, None if server.peername is None else server.peername[0])
 
 
 def copy_head(response: http.Response) -> http.Response:

@@ -14,7 +14,8 @@ from proxy.fastlane.connecting import Connecting
 from proxy.fastlane.conversation import Conversation
 from proxy.fastlane.here import Here
 from proxy.fastlane.lane import Lane
-from proxy.fastlane.parse import BadMessage, Requests, says_close
+from proxy.fastlane.parse import Requests, says_close
+from proxy.fastlane.reader import BadMessage
 from proxy.fastlane.relay import Relay
 from proxy.fastlane.upstream import Upstream
 from proxy.fastlane.wire import Wire

@@ -14,7 +14,7 @@ from proxy.credentials.sources import CredentialUnavailable
 from proxy.dial import DialError
 from proxy.fastlane import reach
 from proxy.fastlane.delivery import Delivery
-from proxy.fastlane.parse import BadMessage, End
+from proxy.fastlane.reader import BadMessage, End
 from proxy.fastlane.sending import Sending
 from proxy.fastlane.upstream import Upstream
 from proxy.head import Head

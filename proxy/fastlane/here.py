@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from proxy import limits
 from proxy.early import refuse_early
 from proxy.exchange import Exchange
-from proxy.fastlane.parse import BadMessage, End
+from proxy.fastlane.reader import BadMessage, End
 from proxy.head import Head
 from proxy.policy.reason import Reason
 from proxy.refusal import Response, refuse

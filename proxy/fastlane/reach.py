@@ -1,9 +1,7 @@
 """How an allowed exchange comes by its upstream: what it may use again, what it may dial, what it may send to."""
 
-from ipaddress import ip_address
-
 from proxy import limits
-from proxy.dial import DialError, Grant
+from proxy.dial import DialError
 from proxy.fastlane.lane import Lane
 from proxy.fastlane.pool import Use
 from proxy.fastlane.tls import Tls
@@ -50,11 +48,6 @@ def give_back(lane: Lane, use: Use, upstream: Upstream, *, new: bool, whole: boo
 
 def check(lane: Lane, outbound: Outbound, upstream: Upstream) -> None:
     """Raise `DialError` unless this very decision may use the connection."""
-    request, exchange = outbound.request, outbound.exchange
-    grant = Grant(request.host, request.port, exchange.decision.networks, exchange.policy.denied_networks)
-    if upstream.closed or upstream.ip is None:
-        raise DialError(Reason.UPSTREAM_UNREACHABLE, "the connection is gone")
-    if lane.dialer.mapped(grant) is None:
-        grant.vet(ip_address(upstream.ip.partition("%")[0]))
-    if (request.scheme == "https" or outbound.form is not None) and not upstream.verified:
+    lane.dialer.check(outbound.grant, None if upstream.closed else upstream.ip)
+    if (outbound.request.scheme == "https" or outbound.form is not None) and not upstream.verified:
         raise DialError(Reason.UPSTREAM_UNVERIFIED, "a credential travels over verified TLS only")

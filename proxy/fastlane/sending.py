@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from proxy.exchange import Exchange
-from proxy.fastlane.parse import End
+from proxy.fastlane.reader import End
 from proxy.fastlane.upstream import Upstream
 from proxy.head import Head, Headers
 

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.config import parse as module
+from proxy.config import events
 from proxy.config.parse import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse
 from proxy.config.tree import Node, Plain
 from proxy.errors import ConfigError, Problem
@@ -14,7 +14,7 @@ from proxy.errors import ConfigError, Problem
 @pytest.fixture(params=["libyaml", "python"])
 def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "python":
-        monkeypatch.setattr(module, "_LOADER", yaml.SafeLoader)
+        monkeypatch.setattr(events, "_LOADER", yaml.SafeLoader)
 
 
 def plain(text: str) -> Plain:
@@ -132,7 +132,7 @@ def test_what_was_found_before_a_syntax_error_is_told_with_it() -> None:
 
 def test_places_are_read_for_a_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     document = parse(b"a:\n  - x\n  - y\n", "p.yaml")
-    monkeypatch.setattr(module, "_LOADER", None)  # nothing can be read from here on
+    monkeypatch.setattr(events, "_LOADER", None)  # nothing can be read from here on
 
     assert (document.plain, [*document.nulls()], document.lines) == ({"a": ["x", "y"]}, [], {("a",): [2, 3]})
     with pytest.raises(TypeError):

@@ -1,5 +1,8 @@
 """What peers do at the edges of an exchange: say more than was asked, end in two steps, or break off."""
 
+import contextlib
+import os
+import signal
 import socket
 import ssl
 import struct
@@ -226,3 +229,19 @@ def test_a_request_in_the_segment_that_ends_the_handshake_is_answered(start_outg
             else:
                 break
     assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+def test_a_tunnel_that_a_reload_cuts_does_not_look_whole(outgate: Outgate, peer: Peer) -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.sendall(b"half")
+        with contextlib.suppress(ConnectionResetError):
+            connection.recv(1)
+
+    peer.serve = serve
+    with outgate.client() as client:
+        assert client.connect("pinned.example:443").status == 200
+        assert client.read_exactly(4) == b"half"
+        outgate.write_policy(POLICY.replace("hosts: [pinned.example]", "hosts: [other.example]"))
+        os.kill(outgate.ready["pid"], signal.SIGHUP)
+        with pytest.raises(ConnectionResetError):
+            client._socket.recv(1)

@@ -28,6 +28,13 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield it
 
 
+def inside_http2(proxy: Faulty, name: str, begun: bytes) -> RawClient:
+    client = Client(proxy, f"{name}.h2.example")
+    client.flush()
+    client.socket.sendall(begun)
+    return client.raw
+
+
 def after_the_handshake(proxy: Faulty, name: str) -> RawClient:
     return proxy.tunnel(f"{name}.good.example:443")
 
@@ -39,9 +46,7 @@ def after_an_empty_line(proxy: Faulty, name: str) -> RawClient:
 
 
 def after_the_http2_preface(proxy: Faulty, name: str) -> RawClient:
-    client = Client(proxy, f"{name}.h2.example")
-    client.flush()
-    return client.raw
+    return inside_http2(proxy, name, b"")
 
 
 def in_the_hello(proxy: Faulty, name: str) -> RawClient:
@@ -58,17 +63,11 @@ def in_the_first_head(proxy: Faulty, name: str) -> RawClient:
 
 
 def in_an_http2_frame(proxy: Faulty, name: str) -> RawClient:
-    client = Client(proxy, f"{name}.h2.example")
-    client.flush()
-    client.socket.sendall(b"\0\0\x40\1\5")
-    return client.raw
+    return inside_http2(proxy, name, b"\0\0\x40\1\5")
 
 
 def in_an_http2_head(proxy: Faulty, name: str) -> RawClient:
-    client = Client(proxy, f"{name}.h2.example")
-    client.flush()
-    client.socket.sendall(b"\0\0\1\1\1\0\0\0\1\x82")
-    return client.raw
+    return inside_http2(proxy, name, b"\0\0\1\1\1\0\0\0\1\x82")
 
 
 IDLE: list[Phase] = [after_the_handshake, after_an_empty_line, after_the_http2_preface]

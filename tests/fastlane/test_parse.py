@@ -4,7 +4,8 @@ from random import Random
 
 import pytest
 
-from proxy.fastlane.parse import Answers, BadMessage, Requests
+from proxy.fastlane.parse import Answers, Requests
+from proxy.fastlane.reader import BadMessage
 from proxy.head import MAX_HEADERS, BadHead, Head, read_head
 from proxy.passing import Answer
 

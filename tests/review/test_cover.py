@@ -184,6 +184,13 @@ def test_a_path_pattern_covers_another_if_it_matches_all_its_paths(wide: PathPat
     assert covers_path(wide, narrow) == expected
 
 
+@pytest.mark.parametrize(("keep", "covered"), [(False, False), (True, True)])
+def test_a_rule_without_paths_is_covered_by_every_path_only_where_slashes_are_kept(keep: bool, covered: bool) -> None:
+    """A third rule may settle what a path with an encoded slash means; the one without paths still counts then."""
+    every = rule("wide", paths=(PathPattern((), rest=True),), keep_encoded_slash=keep)
+    assert covers(every, rule("narrow")) is covered
+
+
 def rule(rule_id: str, **more: object) -> Rule:
     return Rule(id=rule_id, where="", **{"hosts": (HostPattern("a.com"),), **more})  # type: ignore[arg-type]
 
